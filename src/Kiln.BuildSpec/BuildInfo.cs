@@ -1,0 +1,47 @@
+namespace Kiln.BuildSpec;
+
+/// <summary>The body of <c>GET …/_build/v1/info</c>: what this registry builds, and its limits.</summary>
+public sealed record BuildInfo
+{
+    public string SpecVersion { get; init; } = "1.0.0";
+    public required IReadOnlyList<string> Categories { get; init; }
+    public required IReadOnlyList<BuildInfoRecipe> Recipes { get; init; }
+
+    /// <summary>Empty where no engine is there: the registry then builds nothing.</summary>
+    public required IReadOnlyList<string> Platforms { get; init; }
+    public required IReadOnlyList<string> Outputs { get; init; }
+    public required BuildInfoTrigger Trigger { get; init; }
+    public required BuildInfoLimits Limits { get; init; }
+
+    /// <summary>The engines of this registry's own node, with versions, for example <c>buildah 1.28.2</c>.</summary>
+    public required IReadOnlyList<string> Engines { get; init; }
+
+    /// <summary>The networks that a request may ask for.</summary>
+    public required IReadOnlyList<string> Networks { get; init; }
+
+    /// <summary>Why nothing can be built, where that is so.</summary>
+    public string? Unavailable { get; init; }
+}
+
+/// <summary>A kind of recipe and the media types it comes in.</summary>
+public sealed record BuildInfoRecipe(string Type, IReadOnlyList<string> MediaTypes);
+
+/// <summary>Whether a push starts a build: <c>off</c>, <c>opt-in</c> or <c>on</c>.</summary>
+public sealed record BuildInfoTrigger(string OnPush);
+
+/// <summary>Limits; sizes in bytes, times in seconds.</summary>
+public sealed record BuildInfoLimits
+{
+    public required int MaxWaitSeconds { get; init; }
+    public required int MaxJobSeconds { get; init; }
+    public required int MaxQueueSeconds { get; init; }
+    public required long MaxContextBytes { get; init; }
+    public required int MaxInlineRecipeBytes { get; init; }
+    public required long MaxLogBytes { get; init; }
+}
+
+/// <summary>The body of <c>GET /v2/_oci/ext/discover</c> (distribution-spec, extensions/_oci.md).</summary>
+public sealed record ExtensionList(IReadOnlyList<ExtensionEntry> Extensions);
+
+/// <summary>One extension that a registry implements.</summary>
+public sealed record ExtensionEntry(string Name, string Url, string Description, IReadOnlyList<string> Endpoints);

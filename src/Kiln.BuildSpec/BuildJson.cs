@@ -1,0 +1,28 @@
+using System.Text.Json.Serialization;
+
+namespace Kiln.BuildSpec;
+
+/// <summary>Serialisation of the extension's words, generated at compile time.</summary>
+[JsonSourceGenerationOptions(
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true
+)]
+[JsonSerializable(typeof(JobRequest))]
+[JsonSerializable(typeof(Job))]
+[JsonSerializable(typeof(JobList))]
+[JsonSerializable(typeof(JobResult))]
+[JsonSerializable(typeof(BuildInfo))]
+[JsonSerializable(typeof(ExtensionList))]
+[JsonSerializable(typeof(LeaseClaim))]
+[JsonSerializable(typeof(Lease))]
+[JsonSerializable(typeof(LeaseHeartbeat))]
+[JsonSerializable(typeof(LeaseHeartbeatReply))]
+[JsonSerializable(typeof(LeaseResult))]
+[JsonSerializable(typeof(ImageHints))]
+[JsonSerializable(typeof(SecretReceipt))]
+[JsonSerializable(typeof(IReadOnlyList<BuildStep>))]
+[JsonSerializable(typeof(IReadOnlyList<ResolvedDependency>))]
+[JsonSerializable(typeof(IReadOnlyList<string>))]
+public sealed partial class BuildJson : JsonSerializerContext;

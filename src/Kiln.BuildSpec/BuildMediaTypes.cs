@@ -1,0 +1,101 @@
+using Kiln.Oci;
+
+namespace Kiln.BuildSpec;
+
+/// <summary>
+/// The media types, artifact types and annotation keys of the <c>_build</c> extension. The prefix belongs to a community
+/// whose consent is still to be asked for; this file is the only place where it is spelled.
+/// </summary>
+public static class BuildMediaTypes
+{
+    private const string Prefix = "application/vnd.supercontainers.build.";
+
+    /// <summary>Artifact type of a recipe (build-extension, "Recipe artifact").</summary>
+    public const string Recipe = Prefix + "recipe.v1";
+    public const string RecipeConfig = Prefix + "config.v1+json";
+    public const string Dockerfile = Prefix + "dockerfile.v1";
+    public const string Singularity = Prefix + "singularity.v1";
+    public const string Context = Prefix + "context.v1.tar+gzip";
+    public const string Log = Prefix + "log.v1";
+    public const string Hints = Prefix + "hints.v1+json";
+    public const string Info = Prefix + "info.v1+json";
+    public const string Request = Prefix + "request.v1+json";
+    public const string Job = Prefix + "job.v1+json";
+    public const string Jobs = Prefix + "jobs.v1+json";
+    public const string Secret = Prefix + "secret.v1+json";
+
+    /// <summary>What editors and <c>curl</c> users call a Dockerfile.</summary>
+    public const string TextDockerfile = "text/x-dockerfile";
+
+    public static bool IsContext(string mediaType) =>
+        mediaType is Context or MediaTypes.OciLayerTar or MediaTypes.OciLayerGzip or MediaTypes.OciLayerZstd;
+
+    /// <summary>The kind of recipe that a layer of this type holds, or null.</summary>
+    public static string? RecipeType(string mediaType) =>
+        mediaType switch
+        {
+            Dockerfile or TextDockerfile => RecipeTypes.Dockerfile,
+            Singularity => RecipeTypes.Singularity,
+            _ => null,
+        };
+}
+
+/// <summary>The kinds of recipes, as they are named in requests and in <c>info</c>.</summary>
+public static class RecipeTypes
+{
+    public const string Dockerfile = "dockerfile";
+    public const string Singularity = "singularity";
+}
+
+/// <summary>Annotation keys on recipe artifacts (all values are strings, lists are comma-separated).</summary>
+public static class RecipeAnnotations
+{
+    public const string Prefix = "org.supercontainers.build.";
+    public const string Tags = Prefix + "tags";
+    public const string Platforms = Prefix + "platforms";
+    public const string Outputs = Prefix + "outputs";
+    public const string Target = Prefix + "target";
+    public const string Trigger = Prefix + "trigger";
+    public const string Timeout = Prefix + "timeout";
+    public const string Microarchitectures = Prefix + "microarchitectures";
+
+    /// <summary>Followed by the name of a build argument.</summary>
+    public const string ArgPrefix = Prefix + "arg.";
+
+    /// <summary>Followed by the name of an image label.</summary>
+    public const string LabelPrefix = Prefix + "label.";
+
+    /// <summary>On a layer: <c>recipe</c> or <c>context</c>.</summary>
+    public const string Role = Prefix + "role";
+
+    /// <summary>On a context layer: leading path components to drop.</summary>
+    public const string ContextStrip = Prefix + "context.strip";
+    public const string Title = "org.opencontainers.image.title";
+
+    /// <summary>What oras sets on a directory that it packed: the layer's paths start with the directory's name.</summary>
+    public const string OrasUnpack = "io.deis.oras.content.unpack";
+
+    /// <summary>The suffix of a recipe's tag by convention: <c>1.0.recipe</c> delivers <c>1.0</c>.</summary>
+    public const string RecipeTagSuffix = ".recipe";
+}
+
+/// <summary>Annotation keys on products: the hints vocabulary.</summary>
+public static class HintAnnotations
+{
+    private const string Prefix = "org.supercontainers.";
+    public const string FlattenOwnership = Prefix + "flatten.ownership";
+    public const string FlattenMode = Prefix + "flatten.mode";
+
+    /// <summary>Measured: <c>uids=1;gids=1;setid=0;caps=0</c>.</summary>
+    public const string Ids = Prefix + "ids";
+
+    /// <summary>Bytes of all files once unpacked.</summary>
+    public const string UnpackedBytes = Prefix + "unpacked.bytes";
+
+    /// <summary>Inodes once unpacked.</summary>
+    public const string UnpackedFiles = Prefix + "unpacked.files";
+    public const string UncompressedBlobSize = "ci.umo.uncompressed_blob_size";
+    public const string BaseName = "org.opencontainers.image.base.name";
+    public const string BaseDigest = "org.opencontainers.image.base.digest";
+    public const string Created = "org.opencontainers.image.created";
+}

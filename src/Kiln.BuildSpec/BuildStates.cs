@@ -1,0 +1,77 @@
+namespace Kiln.BuildSpec;
+
+/// <summary>States of a job and of its tasks (build-extension, "State machine"). Clients decide on <c>done</c> only.</summary>
+public static class BuildStates
+{
+    public const string Queued = "queued";
+    public const string Running = "running";
+    public const string Canceling = "canceling";
+    public const string Succeeded = "succeeded";
+    public const string Failed = "failed";
+    public const string Canceled = "canceled";
+
+    public static bool IsDone(string state) => state is Succeeded or Failed or Canceled;
+}
+
+/// <summary>Why a job failed: <c>reason</c>.</summary>
+public static class FailureReasons
+{
+    /// <summary>The recipe is at fault: a step exited non-zero, it does not parse, a base or a file is missing.</summary>
+    public const string RecipeError = "recipe-error";
+
+    /// <summary>The build service is at fault. Retried before it is reported.</summary>
+    public const string SystemError = "system-error";
+    public const string Timeout = "timeout";
+
+    /// <summary>The build used more memory, processes, disk or log than it may; <c>message</c> says which.</summary>
+    public const string LimitExceeded = "limit-exceeded";
+    public const string QueueExpired = "queue-expired";
+    public const string AttemptsExhausted = "attempts-exhausted";
+    public const string NoBuilder = "no-builder";
+    public const string PolicyDenied = "policy-denied";
+    public const string ResultInvalid = "result-invalid";
+}
+
+/// <summary>What a running task is doing: <c>phase</c>. Informative.</summary>
+public static class BuildPhases
+{
+    public const string Scheduled = "scheduled";
+    public const string Fetching = "fetching";
+    public const string Pulling = "pulling";
+    public const string Building = "building";
+    public const string Converting = "converting";
+    public const string Pushing = "pushing";
+    public const string Attesting = "attesting";
+}
+
+/// <summary>What started a job: <c>trigger</c>.</summary>
+public static class JobTriggers
+{
+    public const string Push = "push";
+    public const string Request = "request";
+}
+
+/// <summary>Policies for earlier results: <c>cache.policy</c>.</summary>
+public static class CachePolicies
+{
+    /// <summary>A finished identical build is the answer while it is young enough (the default).</summary>
+    public const string Reuse = "reuse";
+
+    /// <summary>Neither results nor running builds nor cached steps are used.</summary>
+    public const string None = "none";
+}
+
+/// <summary>What network a build's steps see: <c>network</c>.</summary>
+public static class NetworkModes
+{
+    /// <summary>A network of its own that reaches out, but not the host's loopback (the default).</summary>
+    public const string Isolated = "isolated";
+
+    /// <summary>No network at all.</summary>
+    public const string None = "none";
+
+    /// <summary>The host's network. Only where the operator allows it.</summary>
+    public const string Host = "host";
+
+    public static bool IsKnown(string mode) => mode is Isolated or None or Host;
+}

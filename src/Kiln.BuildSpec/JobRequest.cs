@@ -1,0 +1,103 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Kiln.Oci;
+
+namespace Kiln.BuildSpec;
+
+/// <summary>The body of <c>POST …/_build/v1/jobs</c>, and the defaults in a recipe's config blob.</summary>
+public sealed record JobRequest
+{
+    public RecipeSource? Recipe { get; init; }
+
+    /// <summary>Uploaded blobs with files for the build; only beside an inline recipe. Applied in order.</summary>
+    public IReadOnlyList<Descriptor>? Contexts { get; init; }
+    public IReadOnlyList<BuildTarget>? Targets { get; init; }
+
+    /// <summary>Build arguments (<c>ARG</c>). Never for secrets: they stay visible in the image's history.</summary>
+    public IReadOnlyDictionary<string, string>? Args { get; init; }
+    public IReadOnlyList<SecretUse>? Secrets { get; init; }
+
+    /// <summary>The stage to build; the last one where absent.</summary>
+    public string? Target { get; init; }
+    public IReadOnlyList<string>? Tags { get; init; }
+    public IReadOnlyDictionary<string, string>? Labels { get; init; }
+    public IReadOnlyList<BuildOutput>? Outputs { get; init; }
+    public CacheOptions? Cache { get; init; }
+    public ReproducibleOptions? Reproducible { get; init; }
+
+    /// <summary><c>isolated</c> (default), <c>none</c> or <c>host</c>.</summary>
+    public string? Network { get; init; }
+
+    /// <summary>Seconds that the build may run.</summary>
+    public int? TimeoutSeconds { get; init; }
+
+    /// <summary>Seconds that it may wait for a build node.</summary>
+    public int? QueueSeconds { get; init; }
+
+    /// <summary>Names of members that the registry must know, or refuse the request.</summary>
+    public IReadOnlyList<string>? MustUnderstand { get; init; }
+
+    /// <summary>Members that this version does not know; ignored unless named in <see cref="MustUnderstand"/>.</summary>
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>Where the recipe is: an artifact in this repository by digest or tag, or inline with its bytes.</summary>
+public sealed record RecipeSource
+{
+    public Digest? Digest { get; init; }
+    public string? Tag { get; init; }
+    public string? MediaType { get; init; }
+
+    /// <summary>The recipe's bytes, base64 in JSON.</summary>
+    public byte[]? Data { get; init; }
+}
+
+/// <summary>What to build for. <c>linux/amd64/v3</c> and <c>linux/amd64</c> with <c>x86_64_v3</c> mean the same.</summary>
+public sealed record BuildTarget
+{
+    public required Platform Platform { get; init; }
+
+    /// <summary>An archspec name such as <c>x86_64_v3</c> or <c>zen3</c>.</summary>
+    public string? Microarchitecture { get; init; }
+}
+
+/// <summary>A secret that a step asks for with <c>RUN --mount=type=secret,id=…</c>; <see cref="Ref"/> names an uploaded value.</summary>
+public sealed record SecretUse
+{
+    public required string Id { get; init; }
+    public required string Ref { get; init; }
+}
+
+/// <summary>A format to deliver; <c>oci</c> is what Kiln builds first.</summary>
+public sealed record BuildOutput
+{
+    public const string Oci = "oci";
+    public required string Format { get; init; }
+
+    /// <summary>Compression of new layers: <c>gzip</c> (default).</summary>
+    public string? Compression { get; init; }
+}
+
+/// <summary>Whether an earlier result may be the answer.</summary>
+public sealed record CacheOptions
+{
+    public string? Policy { get; init; }
+
+    /// <summary>Seconds since a result was built; older ones are not used.</summary>
+    public int? MaxAgeSeconds { get; init; }
+}
+
+/// <summary>What makes a build repeatable.</summary>
+public sealed record ReproducibleOptions
+{
+    /// <summary>Seconds since 1970 for every time stamp in the product (<c>SOURCE_DATE_EPOCH</c>).</summary>
+    public long? SourceDateEpoch { get; init; }
+}
+
+/// <summary>The answer to an uploaded secret.</summary>
+public sealed record SecretReceipt
+{
+    public required string Ref { get; init; }
+    public required DateTimeOffset Expires { get; init; }
+}

@@ -1,0 +1,104 @@
+using Kiln.Oci;
+
+namespace Kiln.BuildSpec;
+
+/// <summary>What a build node offers when it asks for work.</summary>
+public sealed record LeaseClaim
+{
+    public required string Node { get; init; }
+    public required IReadOnlyList<string> Platforms { get; init; }
+    public required IReadOnlyList<string> Recipes { get; init; }
+    public required IReadOnlyList<string> Outputs { get; init; }
+}
+
+/// <summary>
+/// The right to build one execution. <see cref="Id"/> is the fencing token: once the lease is lost, every word under it
+/// is refused.
+/// </summary>
+public sealed record Lease
+{
+    public required string Id { get; init; }
+    public required string Execution { get; init; }
+    public required string Repository { get; init; }
+    public required int Attempt { get; init; }
+    public required int HeartbeatSeconds { get; init; }
+    public required LeaseTask Task { get; init; }
+}
+
+/// <summary>All that a node needs to know to build; everything in it was resolved by the registry.</summary>
+public sealed record LeaseTask
+{
+    public required Platform Platform { get; init; }
+    public required string Format { get; init; }
+    public required string RecipeType { get; init; }
+
+    /// <summary>The recipe blob itself (not the artifact's manifest).</summary>
+    public required Descriptor Recipe { get; init; }
+    public IReadOnlyList<LeaseContext> Contexts { get; init; } = [];
+    public IReadOnlyDictionary<string, string> Args { get; init; } = new Dictionary<string, string>();
+    public string? Target { get; init; }
+    public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Ids of secrets; their values come with the claim only, and are never stored in the task.</summary>
+    public IReadOnlyList<string> SecretIds { get; init; } = [];
+    public IReadOnlyList<LeaseSecret>? Secrets { get; init; }
+    public required string Network { get; init; }
+
+    /// <summary>Seconds that the build may run.</summary>
+    public required int TimeoutSeconds { get; init; }
+    public long? SourceDateEpoch { get; init; }
+
+    /// <summary>False where cached steps must not be used.</summary>
+    public bool UseStepCache { get; init; } = true;
+}
+
+/// <summary>A blob with files for the build; <see cref="Strip"/> leading path components are dropped.</summary>
+public sealed record LeaseContext
+{
+    public required Descriptor Blob { get; init; }
+    public int Strip { get; init; }
+}
+
+/// <summary>A secret's value, on its way to the step that asks for it.</summary>
+public sealed record LeaseSecret
+{
+    public required string Id { get; init; }
+    public required byte[] Value { get; init; }
+
+    public override string ToString() => $"secret {Id}";
+}
+
+/// <summary>A node's sign of life, with what the build is doing.</summary>
+public sealed record LeaseHeartbeat
+{
+    public string? Phase { get; init; }
+    public string? Progress { get; init; }
+    public BuildConfinement? Confinement { get; init; }
+    public IReadOnlyList<BuildStep>? Steps { get; init; }
+}
+
+/// <summary>The answer to a heartbeat.</summary>
+public sealed record LeaseHeartbeatReply
+{
+    /// <summary>True where the build must be ended and reported as cancelled.</summary>
+    public required bool Canceled { get; init; }
+}
+
+/// <summary>How a build ended. The same result may be sent again; another one after it is refused.</summary>
+public sealed record LeaseResult
+{
+    /// <summary><c>succeeded</c>, <c>failed</c> or <c>canceled</c>.</summary>
+    public required string State { get; init; }
+    public string? Reason { get; init; }
+    public string? Message { get; init; }
+    public int? ExitCode { get; init; }
+
+    /// <summary>True where another attempt may end differently (only for <c>system-error</c>).</summary>
+    public bool Retryable { get; init; }
+
+    /// <summary>The image manifest in the lease's staging area.</summary>
+    public Descriptor? Manifest { get; init; }
+    public IReadOnlyList<ResolvedDependency>? ResolvedDependencies { get; init; }
+    public IReadOnlyList<BuildStep>? Steps { get; init; }
+    public BuildConfinement? Confinement { get; init; }
+}

@@ -1,0 +1,39 @@
+using Kiln.BuildSpec;
+using Kiln.Oci;
+
+namespace Kiln.Node.Engines;
+
+/// <summary>
+/// What builds images. An engine says what it can do, reports steps as data, hands over layers, and cleans up. It never
+/// sees a credential: bases and contexts were fetched before it starts.
+/// </summary>
+public interface IEngine
+{
+    /// <summary>Name and version, for example <c>buildah 1.28.2</c>.</summary>
+    string Name { get; }
+
+    EngineAbilities Abilities { get; }
+
+    /// <summary>Runs the recipe. A recipe that fails is a result, not an exception.</summary>
+    Task<EngineResult> BuildAsync(EngineTask task, IBuildListener listener, CancellationToken cancel);
+}
+
+/// <summary>What an engine can do here.</summary>
+public sealed record EngineAbilities
+{
+    public required IReadOnlyList<string> RecipeTypes { get; init; }
+    public required IReadOnlyList<Platform> Platforms { get; init; }
+    public required IReadOnlyList<string> Networks { get; init; }
+
+    /// <summary>Whether steps of earlier builds of a repository can be used again.</summary>
+    public required bool StepCache { get; init; }
+}
+
+/// <summary>Hears what a build does, as it does it.</summary>
+public interface IBuildListener
+{
+    void Phase(string phase);
+    void Step(BuildStep step);
+    void Log(ReadOnlySpan<byte> text);
+    void Confined(BuildConfinement confinement);
+}

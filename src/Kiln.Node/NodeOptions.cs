@@ -1,0 +1,21 @@
+namespace Kiln.Node;
+
+/// <summary>What a build node was told. Sizes in bytes.</summary>
+public sealed record NodeOptions
+{
+    /// <summary>Where the node keeps bases, cached steps and builds under way. Nothing else may be in it.</summary>
+    public required string Directory { get; init; }
+    public required string Name { get; init; }
+    public int Concurrency { get; init; } = 1;
+    public bool Unsafe { get; init; }
+    public bool AllowHostNetwork { get; init; }
+    public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
+
+    /// <summary><c>host:port</c> under which this node's own registry appears in <c>FROM</c> lines.</summary>
+    public IReadOnlyList<string> RegistryHosts { get; init; } = [];
+    public long MemoryBytes { get; init; } = 8L << 30;
+    public long DiskBytes { get; init; } = 20L << 30;
+    public int Processes { get; init; } = 1024;
+    public long FreeDiskFloorBytes { get; init; } = 512L << 20;
+    public long MaxContextBytes { get; init; } = 2L << 30;
+}

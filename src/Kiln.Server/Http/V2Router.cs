@@ -1,0 +1,121 @@
+using System.Diagnostics.CodeAnalysis;
+using Kiln.Oci;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace Kiln.Server.Http;
+
+/// <summary>What answers one route.</summary>
+internal delegate Task V2Handler(V2Context context);
+
+/// <summary>
+/// The table of routes under <c>/v2/</c>. Names of repositories contain slashes, so a route is a fixed pattern at the
+/// path's end: <c>{name}/blobs/{}</c>. A pattern without <c>{name}</c> is the whole path. GET answers HEAD too.
+/// </summary>
+internal sealed class V2Router
+{
+    private readonly List<Route> _routes = [];
+
+    /// <summary>Adds a route; <paramref name="pattern"/> is what follows <c>/v2/</c>.</summary>
+    public V2Router Map(string method, string pattern, V2Handler handler)
+    {
+        var named = pattern.StartsWith("{name}/", StringComparison.Ordinal);
+        var segments = (named ? pattern["{name}/".Length..] : pattern).Split('/');
+        var route = _routes.Find(r => r.Named == named && r.Segments.SequenceEqual(segments, StringComparer.Ordinal));
+        if (route is null)
+        {
+            route = new Route(named, segments, new(StringComparer.OrdinalIgnoreCase));
+            _routes.Add(route);
+        }
+
+        route.Handlers.Add(method, handler);
+        return this;
+    }
+
+    /// <summary>Answers a request whose path starts with <c>/v2/</c>.</summary>
+    /// <exception cref="OciException">The path, the name or the method is refused.</exception>
+    public Task RouteAsync(HttpContext http)
+    {
+        var path = RawPath(http);
+        var segments = path.Split('/');
+        foreach (var route in _routes)
+        {
+            if (route.Match(segments, out var name, out var parameters))
+            {
+                return Dispatch(http, route, name, parameters);
+            }
+        }
+
+        throw new OciException(ErrorCodes.Unsupported, $"there is nothing at /v2/{V2Context.Shorten(path)}");
+    }
+
+    private static Task Dispatch(HttpContext http, Route route, string? name, List<string> parameters)
+    {
+        RepositoryName? repository = null;
+        if (name is not null && !RepositoryName.TryParse(name, out repository))
+        {
+            throw new OciException(
+                ErrorCodes.NameInvalid,
+                $"'{V2Context.Shorten(name)}' is not a repository name; use lower-case letters, digits and single separators . _ -, at most 255 characters"
+            );
+        }
+
+        var method = HttpMethods.IsHead(http.Request.Method) ? HttpMethods.Get : http.Request.Method;
+        if (!route.Handlers.TryGetValue(method, out var handler))
+        {
+            http.Response.Headers.Allow = string.Join(", ", route.Handlers.Keys);
+            throw new OciException(ErrorCodes.MethodUnsupported, $"{http.Request.Method} is not supported here");
+        }
+
+        return handler(new V2Context(http, repository, parameters));
+    }
+
+    // The raw target: what a client encoded as %2F must not become a slash in a name.
+    private static string RawPath(HttpContext http)
+    {
+        var target = http.Features.Get<IHttpRequestFeature>()!.RawTarget;
+        if (!target.StartsWith('/'))
+        {
+            // absolute-form (RFC 9112, 3.2.2)
+            target = Uri.TryCreate(target, UriKind.Absolute, out var absolute) ? absolute.PathAndQuery : "/v2/";
+        }
+
+        var query = target.IndexOf('?', StringComparison.Ordinal);
+        var path = query < 0 ? target : target[..query];
+        return path.StartsWith("/v2/", StringComparison.Ordinal) ? path["/v2/".Length..] : "";
+    }
+
+    private sealed record Route(bool Named, string[] Segments, Dictionary<string, V2Handler> Handlers)
+    {
+        public bool Match(string[] path, out string? name, [NotNullWhen(true)] out List<string>? parameters)
+        {
+            name = null;
+            parameters = null;
+            var rest = path.Length - Segments.Length;
+            if (Named ? rest < 1 : rest != 0)
+            {
+                return false;
+            }
+
+            for (var i = 0; i < Segments.Length; i++)
+            {
+                if (Segments[i] == "{}" ? path[rest + i].Length == 0 : Segments[i] != path[rest + i])
+                {
+                    return false;
+                }
+            }
+
+            parameters = [];
+            for (var i = 0; i < Segments.Length; i++)
+            {
+                if (Segments[i] == "{}")
+                {
+                    parameters.Add(Uri.UnescapeDataString(path[rest + i]));
+                }
+            }
+
+            name = Named ? string.Join('/', path[..rest]) : null;
+            return true;
+        }
+    }
+}

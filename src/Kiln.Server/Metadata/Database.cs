@@ -1,0 +1,111 @@
+using System.Data.Common;
+using System.Reflection;
+using Microsoft.Data.Sqlite;
+
+namespace Kiln.Server.Metadata;
+
+/// <summary>
+/// The metadata database: many readers, one writer. Work is written against <see cref="DbConnection"/> and the SQL that
+/// SQLite and PostgreSQL share, so that the second can take the first's place.
+/// </summary>
+internal sealed class Database : IDisposable
+{
+    private readonly string _connectionString;
+    private readonly SemaphoreSlim _writing = new(1, 1);
+    private readonly SqliteConnection _writer;
+
+    static Database() => SQLitePCL.Batteries_V2.Init();
+
+    private Database(string path)
+    {
+        _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = true }.ToString();
+        _writer = Open();
+    }
+
+    /// <summary>Opens the database, creates it where it is absent, and brings its schema up to date.</summary>
+    public static Database Open(string path)
+    {
+        var database = new Database(path);
+        database.Migrate();
+        return database;
+    }
+
+    /// <summary>
+    /// Runs <paramref name="work"/> in one transaction; it is durable when this returns. Writers queue up; keep the work
+    /// short and free of other I/O.
+    /// </summary>
+    public async Task<T> WriteAsync<T>(Func<DbTransaction, T> work, CancellationToken cancel)
+    {
+        await _writing.WaitAsync(cancel);
+        try
+        {
+            using var transaction = _writer.BeginTransaction(deferred: false);
+            var result = work(transaction);
+            transaction.Commit();
+            return result;
+        }
+        finally
+        {
+            _writing.Release();
+        }
+    }
+
+    /// <inheritdoc cref="WriteAsync{T}"/>
+    public Task WriteAsync(Action<DbTransaction> work, CancellationToken cancel) =>
+        WriteAsync(
+            transaction =>
+            {
+                work(transaction);
+                return true;
+            },
+            cancel
+        );
+
+    /// <summary>Runs a query on a pooled connection that sees only what is committed.</summary>
+    public T Read<T>(Func<DbConnection, T> work)
+    {
+        using var connection = Open();
+        return work(connection);
+    }
+
+    public void Dispose()
+    {
+        _writer.Dispose();
+        _writing.Dispose();
+        SqliteConnection.ClearAllPools();
+    }
+
+    private SqliteConnection Open()
+    {
+        var connection = new SqliteConnection(_connectionString);
+        connection.Open();
+        // FULL: a commit is on disk when it returns, which is what "acknowledged" means here.
+        connection.Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;");
+        return connection;
+    }
+
+    private void Migrate()
+    {
+        _writer.Run("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY) WITHOUT ROWID");
+        const string prefix = "Kiln.Server.Metadata.Migrations.sqlite.";
+        var assembly = Assembly.GetExecutingAssembly();
+        foreach (var resource in assembly.GetManifestResourceNames().Order(StringComparer.Ordinal))
+        {
+            if (!resource.StartsWith(prefix, StringComparison.Ordinal))
+            {
+                continue;
+            }
+
+            var name = resource[prefix.Length..];
+            using var transaction = _writer.BeginTransaction(deferred: false);
+            if (_writer.Scalar<string>("SELECT name FROM migrations WHERE name = @name", ("name", name)) is null)
+            {
+                using var reader = new StreamReader(assembly.GetManifestResourceStream(resource)!);
+                _writer.Run(reader.ReadToEnd());
+                _writer.Run("INSERT INTO migrations (name) VALUES (@name)", ("name", name));
+            }
+
+            transaction.Commit();
+        }
+    }
+}

@@ -1,0 +1,67 @@
+namespace Kiln.Server;
+
+/// <summary>What <c>kiln serve</c> was told. Sizes in bytes, times in seconds unless named otherwise.</summary>
+public sealed record ServerOptions
+{
+    /// <summary>The directory that holds everything the server keeps.</summary>
+    public required string DataDirectory { get; init; }
+
+    /// <summary>Where to listen, for example <c>http://127.0.0.1:5000</c>. Port 0 takes a free one.</summary>
+    public string Urls { get; init; } = "http://127.0.0.1:5000";
+
+    /// <summary>The largest manifest that a push may bring (the spec asks for 4 MiB at least).</summary>
+    public long MaxManifestBytes { get; init; } = 8L << 20;
+
+    /// <summary>The largest blob.</summary>
+    public long MaxBlobBytes { get; init; } = 256L << 30;
+
+    /// <summary>An upload without a request for so long is thrown away.</summary>
+    public TimeSpan UploadExpiry { get; init; } = TimeSpan.FromHours(24);
+
+    /// <summary>Accept manifests whose layers or children are not here.</summary>
+    public bool AllowSparse { get; init; }
+
+    public BuildOptions Build { get; init; } = new();
+}
+
+/// <summary>What the build service may do.</summary>
+public sealed record BuildOptions
+{
+    /// <summary>Whether this server runs a build node of its own.</summary>
+    public bool LocalNode { get; init; } = true;
+
+    /// <summary>Builds at a time on the local node.</summary>
+    public int Concurrency { get; init; } = 1;
+
+    /// <summary>Build without namespaces of its own where the machine allows none. The build then is the server's user.</summary>
+    public bool Unsafe { get; init; }
+
+    /// <summary>Whether a request may ask for the host's network.</summary>
+    public bool AllowHostNetwork { get; init; }
+
+    /// <summary>Registries, as <c>host[:port]</c>, that are spoken to without TLS. Loopback always is.</summary>
+    public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
+
+    public int DefaultTimeoutSeconds { get; init; } = 3600;
+    public int MaxTimeoutSeconds { get; init; } = 14_400;
+    public int MaxQueueSeconds { get; init; } = 86_400;
+    public int LeaseSeconds { get; init; } = 30;
+    public int MaxAttempts { get; init; } = 3;
+
+    /// <summary>Jobs that may wait or run in one repository; more get 429.</summary>
+    public int MaxActiveJobs { get; init; } = 200;
+
+    /// <summary>Age up to which a finished build answers an identical request.</summary>
+    public int ReuseSeconds { get; init; } = 86_400;
+    public long MaxContextBytes { get; init; } = 2L << 30;
+    public int MaxRecipeBytes { get; init; } = 1 << 20;
+    public long MaxLogBytes { get; init; } = 64L << 20;
+
+    /// <summary>Limits of one build.</summary>
+    public long MemoryBytes { get; init; } = 8L << 30;
+    public long DiskBytes { get; init; } = 20L << 30;
+    public int Processes { get; init; } = 1024;
+
+    /// <summary>What a build may leave on the file system before it is ended: free bytes.</summary>
+    public long FreeDiskFloorBytes { get; init; } = 512L << 20;
+}

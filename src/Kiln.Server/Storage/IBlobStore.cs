@@ -1,0 +1,49 @@
+using Kiln.Oci;
+
+namespace Kiln.Server.Storage;
+
+/// <summary>
+/// Where blob bytes live. Its contract knows no paths and no renames, so that an object store can implement it.
+/// A blob that <see cref="OpenAsync"/> finds is whole, verified and durable.
+/// </summary>
+internal interface IBlobStore
+{
+    /// <summary>The size in bytes, or null where the store does not have the blob.</summary>
+    Task<long?> SizeAsync(Digest digest, CancellationToken cancel);
+
+    /// <summary>Opens a blob for reading from <paramref name="offset"/>; null where the store does not have it.</summary>
+    Task<Stream?> OpenAsync(Digest digest, long offset, CancellationToken cancel);
+
+    /// <summary>Starts or resumes the upload <paramref name="id"/>. A resumed upload hashes again what is stored.</summary>
+    Task<IBlobUpload> UploadAsync(string id, string algorithm, CancellationToken cancel);
+
+    /// <summary>The bytes stored so far for an upload, without taking it; null where there is none.</summary>
+    Task<long?> UploadedAsync(string id, CancellationToken cancel);
+
+    /// <summary>Throws away what an upload stored. Nothing happens where there is none.</summary>
+    Task DiscardAsync(string id, CancellationToken cancel);
+
+    /// <summary>Deletes a blob's bytes. Only garbage collection may.</summary>
+    Task DeleteAsync(Digest digest, CancellationToken cancel);
+}
+
+/// <summary>
+/// One upload in the hands of one request at a time. Disposing it keeps the bytes for a later request;
+/// <see cref="CommitAsync"/> makes them a blob.
+/// </summary>
+internal interface IBlobUpload : IAsyncDisposable
+{
+    /// <summary>Bytes stored so far.</summary>
+    long Length { get; }
+
+    Task AppendAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancel);
+
+    /// <summary>Undoes appends back to <paramref name="length"/>, when a request broke in its middle.</summary>
+    Task TruncateAsync(long length, CancellationToken cancel);
+
+    /// <summary>The digest of the bytes so far.</summary>
+    Digest CurrentDigest { get; }
+
+    /// <summary>Makes the bytes durable under <see cref="CurrentDigest"/>; the upload is then gone.</summary>
+    Task<Digest> CommitAsync(CancellationToken cancel);
+}
