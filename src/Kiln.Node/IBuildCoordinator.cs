@@ -35,10 +35,19 @@ public interface IBuildCoordinator
     /// Pushes a blob into the lease's staging area. <paramref name="write"/> writes its bytes once, in order; the registry
     /// hashes while they come.
     /// </summary>
-    Task<(Digest Digest, long Size)> PushBlobAsync(Lease lease, Func<Stream, CancellationToken, Task> write, CancellationToken cancel);
+    Task<(Digest Digest, long Size)> PushBlobAsync(
+        Lease lease,
+        Func<Stream, CancellationToken, Task> write,
+        CancellationToken cancel
+    );
 
     /// <summary>Pushes a manifest by digest into the lease's staging area.</summary>
-    Task<Descriptor> PushManifestAsync(Lease lease, ReadOnlyMemory<byte> manifest, string mediaType, CancellationToken cancel);
+    Task<Descriptor> PushManifestAsync(
+        Lease lease,
+        ReadOnlyMemory<byte> manifest,
+        string mediaType,
+        CancellationToken cancel
+    );
 }
 
 /// <summary>The lease has expired or was taken away: stop, and say nothing more under it.</summary>

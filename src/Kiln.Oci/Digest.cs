@@ -78,7 +78,9 @@ public sealed record Digest
 
     /// <exception cref="FormatException">The text is not a digest that Kiln supports.</exception>
     public static Digest Parse(string text) =>
-        TryParse(text, out var digest) ? digest : throw new FormatException($"'{text}' is not a sha256 or sha512 digest");
+        TryParse(text, out var digest)
+            ? digest
+            : throw new FormatException($"'{text}' is not a sha256 or sha512 digest");
 
     public static bool IsSupported(string algorithm) => algorithm is Sha256 or Sha512;
 
@@ -98,10 +100,7 @@ public sealed record Digest
         new(algorithm, Convert.ToHexStringLower(hash.GetCurrentHash()));
 
     public static Digest Of(ReadOnlySpan<byte> bytes, string algorithm = Sha256) =>
-        new(
-            algorithm,
-            Convert.ToHexStringLower(algorithm == Sha512 ? SHA512.HashData(bytes) : SHA256.HashData(bytes))
-        );
+        new(algorithm, Convert.ToHexStringLower(algorithm == Sha512 ? SHA512.HashData(bytes) : SHA256.HashData(bytes)));
 
     public static async Task<Digest> OfAsync(Stream stream, string algorithm, CancellationToken cancel) =>
         new(

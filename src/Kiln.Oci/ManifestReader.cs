@@ -52,7 +52,11 @@ public static class ManifestReader
             return null;
         }
 
-        if (!root.TryGetProperty("schemaVersion", out var version) || !version.TryGetInt32Safe(out var number) || number != 2)
+        if (
+            !root.TryGetProperty("schemaVersion", out var version)
+            || !version.TryGetInt32Safe(out var number)
+            || number != 2
+        )
         {
             fault = "schemaVersion is not 2; Docker schema 1 manifests are not supported";
             return null;

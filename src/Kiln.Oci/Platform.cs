@@ -28,7 +28,8 @@ public sealed record Platform(string Os, string Architecture, string? Variant = 
         return true;
     }
 
-    private static bool IsAllowed(char c) => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '_' or '.' or '-';
+    private static bool IsAllowed(char c) =>
+        char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '_' or '.' or '-';
 }
 
 public sealed class PlatformJsonConverter : JsonConverter<Platform>
@@ -67,7 +68,9 @@ public sealed class PlatformJsonConverter : JsonConverter<Platform>
     }
 
     private static string? Text(JsonElement root, string name) =>
-        root.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String && value.GetString() is { Length: > 0 } text
+        root.TryGetProperty(name, out var value)
+        && value.ValueKind == JsonValueKind.String
+        && value.GetString() is { Length: > 0 } text
             ? text
             : null;
 }

@@ -61,7 +61,11 @@ public sealed record Reference(string Host, RepositoryName Repository, Tag? Tag,
         if (slash > 0)
         {
             var first = text[..slash];
-            if (first == "localhost" || first.Contains('.', StringComparison.Ordinal) || first.Contains(':', StringComparison.Ordinal))
+            if (
+                first == "localhost"
+                || first.Contains('.', StringComparison.Ordinal)
+                || first.Contains(':', StringComparison.Ordinal)
+            )
             {
                 var path = text[(slash + 1)..];
                 var bareHubName = first == DockerHub && !path.Contains('/', StringComparison.Ordinal);

@@ -80,7 +80,9 @@ internal sealed class Database : IDisposable
         var connection = new SqliteConnection(_connectionString);
         connection.Open();
         // FULL: a commit is on disk when it returns, which is what "acknowledged" means here.
-        connection.Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;");
+        connection.Run(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
+        );
         return connection;
     }
 

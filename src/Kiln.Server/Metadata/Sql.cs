@@ -7,31 +7,50 @@ namespace Kiln.Server.Metadata;
 internal static class Sql
 {
     /// <summary>Runs a statement and returns the number of rows it changed.</summary>
-    public static int Run(this DbConnection connection, string sql, params ReadOnlySpan<(string Name, object? Value)> values)
+    public static int Run(
+        this DbConnection connection,
+        string sql,
+        params ReadOnlySpan<(string Name, object? Value)> values
+    )
     {
         using var command = connection.Command(sql, values);
         return command.ExecuteNonQuery();
     }
 
     /// <inheritdoc cref="Run(DbConnection, string, ReadOnlySpan{ValueTuple{string, object?}})"/>
-    public static int Run(this DbTransaction transaction, string sql, params ReadOnlySpan<(string Name, object? Value)> values) =>
-        transaction.Connection!.Run(sql, values);
+    public static int Run(
+        this DbTransaction transaction,
+        string sql,
+        params ReadOnlySpan<(string Name, object? Value)> values
+    ) => transaction.Connection!.Run(sql, values);
 
     /// <summary>The first column of the first row, or null.</summary>
-    public static T? Scalar<T>(this DbConnection connection, string sql, params ReadOnlySpan<(string Name, object? Value)> values)
+    public static T? Scalar<T>(
+        this DbConnection connection,
+        string sql,
+        params ReadOnlySpan<(string Name, object? Value)> values
+    )
     {
         using var command = connection.Command(sql, values);
         return command.ExecuteScalar() switch
         {
             null or DBNull => default,
             T value => value,
-            var other => (T)Convert.ChangeType(other, Nullable.GetUnderlyingType(typeof(T)) ?? typeof(T), CultureInfo.InvariantCulture),
+            var other => (T)
+                Convert.ChangeType(
+                    other,
+                    Nullable.GetUnderlyingType(typeof(T)) ?? typeof(T),
+                    CultureInfo.InvariantCulture
+                ),
         };
     }
 
     /// <inheritdoc cref="Scalar{T}(DbConnection, string, ReadOnlySpan{ValueTuple{string, object?}})"/>
-    public static T? Scalar<T>(this DbTransaction transaction, string sql, params ReadOnlySpan<(string Name, object? Value)> values) =>
-        transaction.Connection!.Scalar<T>(sql, values);
+    public static T? Scalar<T>(
+        this DbTransaction transaction,
+        string sql,
+        params ReadOnlySpan<(string Name, object? Value)> values
+    ) => transaction.Connection!.Scalar<T>(sql, values);
 
     /// <summary>All rows, mapped.</summary>
     public static List<T> Query<T>(
@@ -60,11 +79,17 @@ internal static class Sql
         params ReadOnlySpan<(string Name, object? Value)> values
     ) => transaction.Connection!.Query(sql, map, values);
 
-    public static string? TextOrNull(this DbDataReader row, int column) => row.IsDBNull(column) ? null : row.GetString(column);
+    public static string? TextOrNull(this DbDataReader row, int column) =>
+        row.IsDBNull(column) ? null : row.GetString(column);
 
-    public static long? LongOrNull(this DbDataReader row, int column) => row.IsDBNull(column) ? null : row.GetInt64(column);
+    public static long? LongOrNull(this DbDataReader row, int column) =>
+        row.IsDBNull(column) ? null : row.GetInt64(column);
 
-    private static DbCommand Command(this DbConnection connection, string sql, ReadOnlySpan<(string Name, object? Value)> values)
+    private static DbCommand Command(
+        this DbConnection connection,
+        string sql,
+        ReadOnlySpan<(string Name, object? Value)> values
+    )
     {
         var command = connection.CreateCommand();
         command.CommandText = sql;

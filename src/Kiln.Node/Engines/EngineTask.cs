@@ -1,0 +1,60 @@
+using Kiln.BuildSpec;
+using Kiln.Oci;
+
+namespace Kiln.Node.Engines;
+
+/// <summary>Everything that an engine gets. Nothing in it is a credential for a registry.</summary>
+public sealed record EngineTask
+{
+    /// <summary>This build's own directory; deleted when the build is over.</summary>
+    public required string Directory { get; init; }
+
+    /// <summary>Names the step cache that this build may read and, after success, add to: one for each repository.</summary>
+    public required string CacheScope { get; init; }
+    public required LeaseTask Task { get; init; }
+
+    /// <summary>The recipe's text.</summary>
+    public required string Recipe { get; init; }
+
+    /// <summary>The directory with the build context, already unpacked.</summary>
+    public required string ContextDirectory { get; init; }
+
+    /// <summary>The images that the recipe starts from or copies from, fetched and pinned.</summary>
+    public required IReadOnlyList<FetchedBase> Bases { get; init; }
+}
+
+/// <summary>A base image on this node's disk.</summary>
+/// <param name="Written">The reference as the recipe has it, build arguments filled in.</param>
+/// <param name="Manifest">The image manifest for the platform that is built.</param>
+/// <param name="Layout">A directory with the image's verified blobs as an OCI image layout.</param>
+/// <param name="Layers">Its layers' descriptors, in order.</param>
+/// <param name="DiffIds">Their uncompressed digests, in order (from the config).</param>
+public sealed record FetchedBase(
+    string Written,
+    Digest Manifest,
+    string Layout,
+    IReadOnlyList<Descriptor> Layers,
+    IReadOnlyList<Digest> DiffIds
+);
+
+/// <summary>How an engine's run ended.</summary>
+public sealed record EngineResult
+{
+    /// <summary>Null where the build succeeded, else one of <see cref="FailureReasons"/>.</summary>
+    public string? Reason { get; init; }
+    public string? Message { get; init; }
+    public int? ExitCode { get; init; }
+
+    /// <summary>The image config's bytes.</summary>
+    public byte[]? Config { get; init; }
+
+    /// <summary>The image's layers, lowest first.</summary>
+    public IReadOnlyList<EngineLayer> Layers { get; init; } = [];
+    public IReadOnlyList<BuildStep> Steps { get; init; } = [];
+}
+
+/// <summary>
+/// A layer of the product: either known (a base's, or one that an earlier build handed over), then
+/// <see cref="Known"/> names its blob; or new, then <see cref="TarFile"/> is its plain tar.
+/// </summary>
+public sealed record EngineLayer(Digest DiffId, Descriptor? Known, string? TarFile);
