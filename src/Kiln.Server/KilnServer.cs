@@ -1,5 +1,6 @@
 using Kiln.Server.Http;
 using Kiln.Server.Metadata;
+using Kiln.Server.Registry;
 using Kiln.Server.Storage;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -51,6 +52,8 @@ public static class KilnServer
         services.AddSingleton(options).AddSingleton(options.Build).AddSingleton(directory);
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton(_ => Database.Open(directory.DatabaseFile));
+        services.AddSingleton<TagJournal>();
+        services.AddSingleton<Repositories>().AddSingleton<Blobs>().AddSingleton<Manifests>().AddSingleton<Tags>();
         services.AddSingleton<DiscoveryEndpoints>();
     }
 

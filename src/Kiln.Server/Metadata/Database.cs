@@ -1,4 +1,5 @@
 using System.Data.Common;
+using System.Diagnostics;
 using System.Reflection;
 using Microsoft.Data.Sqlite;
 
@@ -13,6 +14,7 @@ internal sealed class Database : IDisposable
     private readonly string _connectionString;
     private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly SqliteConnection _writer;
+    private readonly List<Action> _afterCommit = [];
 
     static Database() => SQLitePCL.Batteries_V2.Init();
 
@@ -39,15 +41,27 @@ internal sealed class Database : IDisposable
         await _writing.WaitAsync(cancel);
         try
         {
+            _afterCommit.Clear();
             using var transaction = _writer.BeginTransaction(deferred: false);
             var result = work(transaction);
             transaction.Commit();
+            _afterCommit.ForEach(action => action());
             return result;
         }
         finally
         {
             _writing.Release();
         }
+    }
+
+    /// <summary>
+    /// Runs <paramref name="action"/> once <paramref name="transaction"/>, the one under way, is durable, in the order of
+    /// the commits; not at all when it is rolled back. The next writer waits meanwhile: be brief and do not throw.
+    /// </summary>
+    public void AfterCommit(DbTransaction transaction, Action action)
+    {
+        Debug.Assert(transaction.Connection == _writer, "only a transaction of WriteAsync has an end to wait for");
+        _afterCommit.Add(action);
     }
 
     /// <inheritdoc cref="WriteAsync{T}"/>

@@ -1,0 +1,135 @@
+using System.Data.Common;
+using Kiln.Oci;
+using Kiln.Server.Metadata;
+using Kiln.Server.Storage;
+
+namespace Kiln.Server.Registry;
+
+/// <summary>
+/// Which repository sees which blob. Bytes are kept once; a blob in one repository is unknown in another until it is
+/// pushed or mounted there.
+/// </summary>
+internal sealed class Blobs(Database database, IBlobStore store, Repositories repositories, TimeProvider time)
+{
+    /// <summary>The size in bytes; null where the repository does not have the blob.</summary>
+    public long? Size(RepositoryName repository, Digest digest) =>
+        database.Read(c =>
+            c.Scalar<long?>(
+                """
+                SELECT b.size FROM repositories r
+                JOIN repository_blobs l ON l.repository = r.id
+                JOIN blobs b ON b.digest = l.digest
+                WHERE r.name = @name AND l.digest = @digest
+                """,
+                ("name", repository.Value),
+                ("digest", digest.ToString())
+            )
+        );
+
+    /// <summary>Opens a blob of a repository from a byte offset; null where the repository does not have it.</summary>
+    public async Task<Stream?> OpenAsync(
+        RepositoryName repository,
+        Digest digest,
+        long offset,
+        CancellationToken cancel
+    ) => Size(repository, digest) is null ? null : await store.OpenAsync(digest, offset, cancel);
+
+    /// <summary>Whether a repository sees a blob.</summary>
+    public static bool IsLinked(DbConnection connection, long repository, Digest digest) =>
+        connection.Scalar<long?>(
+            "SELECT 1 FROM repository_blobs WHERE repository = @repository AND digest = @digest",
+            ("repository", repository),
+            ("digest", digest.ToString())
+        )
+            is not null;
+
+    /// <summary>Notes a blob that is whole and durable in the store. No repository sees it before <see cref="Link"/>.</summary>
+    /// <param name="size">In bytes.</param>
+    public void Record(DbTransaction transaction, Digest digest, long size) =>
+        transaction.Run(
+            "INSERT INTO blobs (digest, size, created) VALUES (@digest, @size, @now) ON CONFLICT DO NOTHING",
+            ("digest", digest.ToString()),
+            ("size", size),
+            ("now", time.Milliseconds())
+        );
+
+    /// <summary>Lets a repository see a blob that was recorded.</summary>
+    public void Link(DbTransaction transaction, long repository, Digest digest) =>
+        transaction.Run(
+            """
+            INSERT INTO repository_blobs (repository, digest, created) VALUES (@repository, @digest, @now)
+            ON CONFLICT DO NOTHING
+            """,
+            ("repository", repository),
+            ("digest", digest.ToString()),
+            ("now", time.Milliseconds())
+        );
+
+    /// <summary>
+    /// Makes a blob of another repository visible in this one (distribution-spec, "Mounting a blob from another
+    /// repository").
+    /// </summary>
+    /// <param name="from">The other repository; null takes it from any.</param>
+    /// <returns>False where the blob is not there: the client has to push it.</returns>
+    public Task<bool> MountAsync(
+        RepositoryName repository,
+        Digest digest,
+        RepositoryName? from,
+        CancellationToken cancel
+    ) =>
+        database.WriteAsync(
+            transaction =>
+            {
+                var found = transaction.Scalar<long?>(
+                    """
+                    SELECT l.repository FROM repository_blobs l JOIN repositories r ON r.id = l.repository
+                    WHERE l.digest = @digest AND (r.name = @from OR @from = '') LIMIT 1
+                    """,
+                    ("digest", digest.ToString()),
+                    ("from", from?.Value ?? "")
+                );
+                if (found is not null)
+                {
+                    Link(transaction, repositories.Ensure(transaction, repository), digest);
+                }
+
+                return found is not null;
+            },
+            cancel
+        );
+
+    /// <summary>
+    /// Takes a blob out of a repository. One that a manifest of the repository refers to stays: a pull of it would break.
+    /// </summary>
+    /// <exception cref="OciException"><c>BLOB_UNKNOWN</c> 404, or <c>UNSUPPORTED</c> 405 while a manifest refers to it.</exception>
+    public Task DeleteAsync(RepositoryName name, Digest digest, CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction =>
+            {
+                var repository = Repositories.Find(transaction.Connection!, name);
+                var user = transaction.Scalar<string>(
+                    "SELECT manifest FROM manifest_references WHERE repository = @repository AND digest = @digest LIMIT 1",
+                    ("repository", repository),
+                    ("digest", digest.ToString())
+                );
+                var deleted = transaction.Run(
+                    "DELETE FROM repository_blobs WHERE repository = @repository AND digest = @digest",
+                    ("repository", repository),
+                    ("digest", digest.ToString())
+                );
+                if (deleted == 0)
+                {
+                    throw new OciException(ErrorCodes.BlobUnknown, $"repository {name} has no blob {digest}");
+                }
+
+                if (user is not null)
+                {
+                    throw new OciException(
+                        ErrorCodes.MethodUnsupported,
+                        $"the manifest {user} refers to this blob; delete that first"
+                    );
+                }
+            },
+            cancel
+        );
+}

@@ -1,0 +1,44 @@
+using System.Data.Common;
+using Kiln.Oci;
+using Kiln.Server.Metadata;
+
+namespace Kiln.Server.Registry;
+
+/// <summary>Repositories by name. One comes to be with the first thing that is stored in it.</summary>
+internal sealed class Repositories(Database database, TimeProvider time)
+{
+    /// <summary>The key of a repository; null where there is none of that name.</summary>
+    public long? Find(RepositoryName name) => database.Read(c => Find(c, name));
+
+    /// <inheritdoc cref="Find(RepositoryName)"/>
+    public static long? Find(DbConnection connection, RepositoryName name) =>
+        connection.Scalar<long?>("SELECT id FROM repositories WHERE name = @name", ("name", name.Value));
+
+    /// <summary>The key of a repository, which is created where it is absent.</summary>
+    public long Ensure(DbTransaction transaction, RepositoryName name) =>
+        Find(transaction.Connection!, name)
+        ?? transaction.Scalar<long>(
+            "INSERT INTO repositories (name, created) VALUES (@name, @now) RETURNING id",
+            ("name", name.Value),
+            ("now", time.Milliseconds())
+        );
+
+    /// <summary>Names in byte order of the repositories that hold a manifest, after the position <paramref name="last"/>.</summary>
+    /// <param name="limit">Names at most.</param>
+    public Page<string> List(string? last, int limit) =>
+        database.Read(c =>
+            Page<string>.Of(
+                limit,
+                c.Query(
+                    """
+                    SELECT r.name FROM repositories r
+                    WHERE r.name > @last AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository = r.id)
+                    ORDER BY r.name LIMIT @limit
+                    """,
+                    row => row.GetString(0),
+                    ("last", last ?? ""),
+                    ("limit", limit + 1L)
+                )
+            )
+        );
+}

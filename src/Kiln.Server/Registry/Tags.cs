@@ -1,0 +1,88 @@
+using System.Data.Common;
+using Kiln.Oci;
+using Kiln.Server.Metadata;
+using Kiln.Server.Storage;
+
+namespace Kiln.Server.Registry;
+
+/// <summary>Tags of repositories. Every move is written to the journal beside the database once it is committed.</summary>
+internal sealed class Tags(Database database, TagJournal journal, TimeProvider time)
+{
+    /// <summary>Points a tag at a manifest that the repository has.</summary>
+    public void Set(DbTransaction transaction, long repository, RepositoryName name, Tag tag, Digest digest)
+    {
+        var now = time.GetUtcNow();
+        transaction.Run(
+            """
+            INSERT INTO tags (repository, name, digest, updated) VALUES (@repository, @tag, @digest, @now)
+            ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest, updated = excluded.updated
+            """,
+            ("repository", repository),
+            ("tag", tag.Value),
+            ("digest", digest.ToString()),
+            ("now", now.ToUnixTimeMilliseconds())
+        );
+        database.AfterCommit(transaction, () => journal.Append(now, name, tag.Value, digest));
+    }
+
+    /// <summary>Removes the tags that point at a manifest.</summary>
+    public void RemoveAll(DbTransaction transaction, long repository, RepositoryName name, Digest digest)
+    {
+        var removed = transaction.Query(
+            "DELETE FROM tags WHERE repository = @repository AND digest = @digest RETURNING name",
+            row => row.GetString(0),
+            ("repository", repository),
+            ("digest", digest.ToString())
+        );
+        var now = time.GetUtcNow();
+        database.AfterCommit(transaction, () => removed.ForEach(tag => journal.Append(now, name, tag, digest: null)));
+    }
+
+    /// <summary>Removes a tag; the manifest stays.</summary>
+    /// <exception cref="OciException"><c>MANIFEST_UNKNOWN</c>, 404.</exception>
+    public Task DeleteAsync(RepositoryName name, Tag tag, CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction =>
+            {
+                var repository = Repositories.Find(transaction.Connection!, name);
+                var deleted = transaction.Run(
+                    "DELETE FROM tags WHERE repository = @repository AND name = @tag",
+                    ("repository", repository),
+                    ("tag", tag.Value)
+                );
+                if (deleted == 0)
+                {
+                    throw new OciException(ErrorCodes.ManifestUnknown, $"repository {name} has no tag {tag}");
+                }
+
+                var now = time.GetUtcNow();
+                database.AfterCommit(transaction, () => journal.Append(now, name, tag.Value, digest: null));
+            },
+            cancel
+        );
+
+    /// <summary>
+    /// Tags in byte order after <paramref name="last"/>, which is a position and need not exist any more
+    /// (distribution-spec, "Listing Tags"); null where there is no such repository.
+    /// </summary>
+    /// <param name="limit">Tags at most; null gives all.</param>
+    public Page<string>? List(RepositoryName name, string? last, int? limit) =>
+        database.Read(c =>
+        {
+            if (Repositories.Find(c, name) is not { } repository)
+            {
+                return null;
+            }
+
+            var rows = c.Query(
+                """
+                SELECT name FROM tags WHERE repository = @repository AND name > @last ORDER BY name LIMIT @limit
+                """,
+                row => row.GetString(0),
+                ("repository", repository),
+                ("last", last ?? ""),
+                ("limit", limit is { } n ? n + 1L : long.MaxValue)
+            );
+            return limit is { } size ? Page<string>.Of(size, rows) : new Page<string>(rows, More: false);
+        });
+}
