@@ -1,0 +1,178 @@
+using System.Formats.Tar;
+using System.IO.Compression;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace Kiln.Inspect;
+
+/// <summary>
+/// What reading a layer once told, enough to flatten layers and to derive hints: no content, one short row for each
+/// entry. Bounded by <see cref="MaxEntries"/> and <see cref="MaxTarBytes"/>.
+/// </summary>
+public sealed record LayerFacts
+{
+    /// <summary>More entries than that in one layer are not measured; large images have some 100,000.</summary>
+    public const int MaxEntries = 600_000;
+
+    /// <summary>Bytes of plain tar that are read at most.</summary>
+    public const long MaxTarBytes = 1L << 40;
+
+    /// <summary>Bytes of the layer's plain tar.</summary>
+    public required long TarBytes { get; init; }
+    public required IReadOnlyList<LayerEntry> Entries { get; init; }
+
+    /// <summary>Reads a layer blob (a tar, plain or compressed).</summary>
+    /// <returns>The facts, or in the second place why there are none.</returns>
+    public static async Task<(LayerFacts? Facts, string? Fault)> ReadAsync(Stream blob, CancellationToken cancel)
+    {
+        var entries = new List<LayerEntry>();
+        try
+        {
+            await using var plain = await LayerStream.OpenAsync(blob, MaxTarBytes, cancel);
+            await using var tar = new CountingStream(plain);
+            var fault = await TarWalk.ReadAsync(
+                tar,
+                MaxEntries,
+                (entry, path) =>
+                {
+                    if (path.Length > 0)
+                    {
+                        entries.Add(LayerEntry.From(entry, path));
+                    }
+
+                    return ValueTask.FromResult<string?>(null);
+                },
+                cancel
+            );
+            if (fault is not null)
+            {
+                return (null, fault);
+            }
+
+            // What follows the end marker still is a part of the layer.
+            await tar.CopyToAsync(Stream.Null, cancel);
+            return (new LayerFacts { TarBytes = tar.Count, Entries = entries }, null);
+        }
+        catch (Exception e) when (e is InvalidDataException or ZstdSharp.ZstdException)
+        {
+            return (null, e.Message);
+        }
+    }
+
+    /// <summary>The facts as compressed JSON, for keeping.</summary>
+    public byte[] Pack()
+    {
+        using var packed = new MemoryStream();
+        using (var gzip = new GZipStream(packed, CompressionLevel.Fastest, leaveOpen: true))
+        {
+            JsonSerializer.Serialize(gzip, this, InspectJson.Default.LayerFacts);
+        }
+
+        return packed.ToArray();
+    }
+
+    /// <summary>Reads what <see cref="Pack"/> wrote.</summary>
+    public static LayerFacts Unpack(byte[] packed)
+    {
+        using var gzip = new GZipStream(new MemoryStream(packed), CompressionMode.Decompress);
+        return JsonSerializer.Deserialize(gzip, InspectJson.Default.LayerFacts)!;
+    }
+}
+
+/// <summary>What kind of thing a path is.</summary>
+public enum LayerEntryKind
+{
+    File,
+    Directory,
+    SymbolicLink,
+
+    /// <summary>Another name of a file that was counted already.</summary>
+    HardLink,
+    Device,
+    Fifo,
+}
+
+/// <summary>One entry of a layer's tar.</summary>
+public sealed record LayerEntry
+{
+    [JsonPropertyName("p")]
+    public required string Path { get; init; }
+
+    [JsonPropertyName("k")]
+    public LayerEntryKind Kind { get; init; }
+
+    /// <summary>Permission bits with set-id and sticky.</summary>
+    [JsonPropertyName("m")]
+    public int Mode { get; init; }
+
+    [JsonPropertyName("u")]
+    public int Owner { get; init; }
+
+    [JsonPropertyName("g")]
+    public int Group { get; init; }
+
+    /// <summary>Bytes of content.</summary>
+    [JsonPropertyName("s")]
+    public long Size { get; init; }
+
+    /// <summary>It has a <c>security.capability</c> attribute.</summary>
+    [JsonPropertyName("c")]
+    public bool Capability { get; init; }
+
+    /// <summary>It has a POSIX access control list.</summary>
+    [JsonPropertyName("a")]
+    public bool Acl { get; init; }
+
+    internal static LayerEntry From(TarEntry entry, string path)
+    {
+        var attributes = Attributes(entry);
+        return new LayerEntry
+        {
+            Path = path,
+            Kind = entry.EntryType switch
+            {
+                TarEntryType.Directory or TarEntryType.DirectoryList => LayerEntryKind.Directory,
+                TarEntryType.SymbolicLink => LayerEntryKind.SymbolicLink,
+                TarEntryType.HardLink => LayerEntryKind.HardLink,
+                TarEntryType.BlockDevice or TarEntryType.CharacterDevice => LayerEntryKind.Device,
+                TarEntryType.Fifo => LayerEntryKind.Fifo,
+                _ => LayerEntryKind.File,
+            },
+            Mode = (int)entry.Mode & 0xfff,
+            Owner = entry.Uid,
+            Group = entry.Gid,
+            Size = entry.EntryType is TarEntryType.SymbolicLink or TarEntryType.HardLink ? 0 : entry.Length,
+            Capability = attributes.Keys.Any(k => k.EndsWith("security.capability", StringComparison.Ordinal)),
+            Acl = attributes.Keys.Any(k => k.Contains("posix_acl", StringComparison.Ordinal)),
+        };
+    }
+
+    private static IReadOnlyDictionary<string, string> Attributes(TarEntry entry) =>
+#pragma warning disable RS0030 // Reading what others wrote; the ban is about writing.
+        entry is PaxTarEntry pax ? pax.ExtendedAttributes : System.Collections.Frozen.FrozenDictionary<string, string>.Empty;
+#pragma warning restore RS0030
+}
+
+/// <summary>Counts what was read through it.</summary>
+internal sealed class CountingStream(Stream inner) : ForwardStream(inner)
+{
+    public long Count { get; private set; }
+
+    public override int Read(Span<byte> buffer)
+    {
+        var count = Inner.Read(buffer);
+        Count += count;
+        return count;
+    }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        var count = await Inner.ReadAsync(buffer, cancellationToken);
+        Count += count;
+        return count;
+    }
+}
+
+[JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingDefault)]
+[JsonSerializable(typeof(LayerFacts))]
+internal sealed partial class InspectJson : JsonSerializerContext;

@@ -1,0 +1,89 @@
+using System.Formats.Tar;
+using System.Text;
+
+namespace Kiln.Inspect;
+
+/// <summary>One pass over a plain tar; what is broken in it becomes a sentence, not an exception.</summary>
+internal static class TarWalk
+{
+    /// <summary>The longest path that is read, in UTF-8 bytes (Linux: PATH_MAX).</summary>
+    private const int MaxPathBytes = 4096;
+
+    /// <summary>Calls <paramref name="visit"/> for each entry with its cleaned path, in the archive's order.</summary>
+    /// <returns>Null, or what is wrong with the archive.</returns>
+    public static async Task<string?> ReadAsync(
+        Stream tar,
+        int maxEntries,
+        Func<TarEntry, string, ValueTask<string?>> visit,
+        CancellationToken cancel
+    )
+    {
+        var count = 0;
+        try
+        {
+            await using var reader = new TarReader(tar, leaveOpen: true);
+            while (await reader.GetNextEntryAsync(copyData: false, cancel) is { } entry)
+            {
+                if (entry.EntryType is TarEntryType.GlobalExtendedAttributes)
+                {
+                    continue;
+                }
+
+                if (++count > maxEntries)
+                {
+                    return $"the archive has more than {maxEntries} entries";
+                }
+
+                if (Clean(entry.Name, out var path) is { } fault || (fault = await visit(entry, path)) is not null)
+                {
+                    return fault;
+                }
+            }
+
+            return null;
+        }
+        catch (Exception e)
+            when (e
+                    is InvalidDataException
+                        or EndOfStreamException
+                        or FormatException
+                        or ArgumentException
+                        or OverflowException
+                        or NotSupportedException
+                        or ZstdSharp.ZstdException
+            )
+        {
+            return $"the archive is damaged after {count} entries: {e.Message}";
+        }
+    }
+
+    /// <summary>
+    /// The path without <c>./</c>, doubled and trailing slashes; empty for the root itself. A path that is absolute or
+    /// has a <c>..</c> component is a fault.
+    /// </summary>
+    public static string? Clean(string name, out string path)
+    {
+        path = "";
+        if (name.StartsWith('/'))
+        {
+            return $"the archive has an absolute path, '{Shorten(name)}'";
+        }
+
+        if (name.Contains('\0', StringComparison.Ordinal) || Encoding.UTF8.GetByteCount(name) > MaxPathBytes)
+        {
+            return $"the archive has a path that cannot be, '{Shorten(name)}'";
+        }
+
+        var parts = name.Split('/', StringSplitOptions.RemoveEmptyEntries);
+        if (Array.IndexOf(parts, "..") >= 0)
+        {
+            return $"the archive has a path that leaves it, '{Shorten(name)}'";
+        }
+
+        path = string.Join('/', parts.Where(p => p != "."));
+        return null;
+    }
+
+    public static string Shorten(string text) =>
+        text.Length <= 120 ? text.Replace('\0', '?') : text[..120].Replace('\0', '?') + "…";
+}
