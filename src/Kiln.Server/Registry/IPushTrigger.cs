@@ -4,21 +4,30 @@ using Kiln.Oci;
 namespace Kiln.Server.Registry;
 
 /// <summary>
-/// What else a pushed manifest sets off. The registry asks in the push's own transaction, so that what is decided here
-/// is durable exactly when the push is.
+/// What else a pushed manifest sets off. It first reads what it needs, without a lock, and then decides in the push's own
+/// transaction, so that what it decides is durable exactly when the push is.
 /// </summary>
 internal interface IPushTrigger
 {
     /// <summary>
-    /// Called in the transaction of every manifest that a client pushes, after its rows are written. Throwing an
-    /// <see cref="OciException"/> refuses the push as a whole.
+    /// Called for every manifest that a client pushes, before its transaction begins; what the manifest refers to may
+    /// still prove to be missing. May take long.
     /// </summary>
-    /// <returns>What to tell the client in the answer's headers; null when the manifest sets off nothing.</returns>
-    PushNotice? OnManifestPushed(DbTransaction transaction, ManifestPushed push);
-
-    /// <summary>Called once the transaction is durable, only for a push that <see cref="OnManifestPushed"/> noted.</summary>
-    void AfterCommit(ManifestPushed push);
+    /// <returns>What to do in the transaction; null when the manifest sets off nothing.</returns>
+    Task<PushReaction?> PrepareAsync(
+        ManifestPush push,
+        Digest digest,
+        ManifestInfo manifest,
+        CancellationToken cancel
+    );
 }
+
+/// <summary>
+/// Called in the transaction of a push, after its rows are written. Throwing an <see cref="OciException"/> refuses the
+/// push as a whole.
+/// </summary>
+/// <returns>What to tell the client in the answer's headers.</returns>
+internal delegate PushNotice? PushReaction(DbTransaction transaction, ManifestPushed push);
 
 /// <summary>A manifest whose rows are written and, inside a trigger, not committed yet.</summary>
 /// <param name="RepositoryId">Key of the repository in the metadata database.</param>

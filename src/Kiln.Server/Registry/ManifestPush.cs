@@ -21,6 +21,9 @@ internal sealed record ManifestPush
 
     /// <summary>Who pushes, as <see cref="Access.Principal.Name"/>.</summary>
     public required string Principal { get; init; }
+
+    /// <summary>Scheme and host under which the client reached the registry, for addresses in notices; null gives paths.</summary>
+    public string? Origin { get; init; }
 }
 
 /// <summary>What a push left behind.</summary>

@@ -20,7 +20,10 @@ internal sealed class Manifests(
     public async Task<ManifestStored> PutAsync(ManifestPush push, IPushTrigger? trigger, CancellationToken cancel)
     {
         var parsed = Parse(push);
-        return await database.WriteAsync(transaction => Put(transaction, push, parsed, trigger), cancel);
+        var reaction = trigger is null
+            ? null
+            : await trigger.PrepareAsync(push, parsed.Digest, parsed.Manifest, cancel);
+        return await database.WriteAsync(transaction => Put(transaction, push, parsed, reaction), cancel);
     }
 
     /// <summary>
@@ -29,7 +32,7 @@ internal sealed class Manifests(
     /// </summary>
     /// <inheritdoc cref="PutAsync"/>
     public ManifestStored Put(DbTransaction transaction, ManifestPush push) =>
-        Put(transaction, push, Parse(push), trigger: null);
+        Put(transaction, push, Parse(push), reaction: null);
 
     /// <summary>The manifest with its bytes; null where this repository has none of that digest.</summary>
     public StoredManifest? Get(RepositoryName repository, Digest digest) =>
@@ -120,7 +123,7 @@ internal sealed class Manifests(
         DbTransaction transaction,
         ManifestPush push,
         (Digest Digest, ManifestInfo Manifest) parsed,
-        IPushTrigger? trigger
+        PushReaction? reaction
     )
     {
         var (digest, manifest) = parsed;
@@ -145,13 +148,7 @@ internal sealed class Manifests(
             push.Content,
             push.Principal
         );
-        var notice = trigger?.OnManifestPushed(transaction, pushed);
-        if (notice is not null)
-        {
-            database.AfterCommit(transaction, () => trigger!.AfterCommit(pushed));
-        }
-
-        return new ManifestStored(pushed, notice);
+        return new ManifestStored(pushed, reaction?.Invoke(transaction, pushed));
     }
 
     // "the registry MAY reject a manifest of any type … with a descriptor that references a manifest or blob that does

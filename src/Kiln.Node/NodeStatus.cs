@@ -1,0 +1,49 @@
+using Kiln.BuildSpec;
+using Kiln.Oci;
+
+namespace Kiln.Node;
+
+/// <summary>
+/// What the node that runs beside a registry can build. The node sets it once it has looked at its engines, and again
+/// when that changes; the registry reads it to answer <c>info</c> and to refuse what nobody could build.
+/// </summary>
+public sealed class NodeStatus
+{
+    private volatile NodeAbilities _abilities = NodeAbilities.None("the build node has not started yet");
+
+    public NodeAbilities Abilities
+    {
+        get => _abilities;
+        set => _abilities = value;
+    }
+}
+
+/// <summary>What a node can build, all its engines together.</summary>
+public sealed record NodeAbilities
+{
+    /// <summary>Names with versions, for example <c>buildah 1.28.2</c>; the first builds by default.</summary>
+    public required IReadOnlyList<string> Engines { get; init; }
+
+    /// <summary>The first one is the default of a request that names none.</summary>
+    public required IReadOnlyList<Platform> Platforms { get; init; }
+
+    /// <inheritdoc cref="BuildSpec.RecipeTypes"/>
+    public required IReadOnlyList<string> RecipeTypes { get; init; }
+
+    /// <inheritdoc cref="NetworkModes"/>
+    public required IReadOnlyList<string> Networks { get; init; }
+
+    /// <summary>Why nothing can be built; null where something can.</summary>
+    public string? Unavailable { get; init; }
+
+    /// <summary>A node that builds nothing.</summary>
+    public static NodeAbilities None(string why) =>
+        new()
+        {
+            Engines = [],
+            Platforms = [],
+            RecipeTypes = [],
+            Networks = [],
+            Unavailable = why,
+        };
+}
