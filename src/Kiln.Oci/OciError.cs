@@ -16,6 +16,7 @@ public static class ErrorCodes
     public static readonly ErrorCode BlobUploadInvalid = new("BLOB_UPLOAD_INVALID", 400);
     public static readonly ErrorCode BlobUploadUnknown = new("BLOB_UPLOAD_UNKNOWN", 404);
     public static readonly ErrorCode BlobUploadRange = new("BLOB_UPLOAD_INVALID", 416);
+    public static readonly ErrorCode BlobUploadBusy = new("BLOB_UPLOAD_INVALID", 409);
     public static readonly ErrorCode BlobTooLarge = new("SIZE_INVALID", 413);
     public static readonly ErrorCode RangeInvalid = new("SIZE_INVALID", 416);
     public static readonly ErrorCode DigestInvalid = new("DIGEST_INVALID", 400);
@@ -36,6 +37,7 @@ public static class ErrorCodes
     public static readonly ErrorCode TooManyRequests = new("TOOMANYREQUESTS", 429);
     public static readonly ErrorCode HostRefused = new("DENIED", 421);
     public static readonly ErrorCode Internal = new("UNKNOWN", 500);
+    public static readonly ErrorCode StorageFull = new("UNAVAILABLE", 507);
     public static readonly ErrorCode Unavailable = new("UNAVAILABLE", 503);
 }
 

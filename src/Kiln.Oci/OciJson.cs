@@ -12,5 +12,7 @@ namespace Kiln.Oci;
 [JsonSerializable(typeof(ImageManifest))]
 [JsonSerializable(typeof(ImageIndex))]
 [JsonSerializable(typeof(ErrorEnvelope))]
+[JsonSerializable(typeof(TagList))]
+[JsonSerializable(typeof(RepositoryList))]
 [JsonSerializable(typeof(IReadOnlyDictionary<string, string>))]
 public sealed partial class OciJson : JsonSerializerContext;

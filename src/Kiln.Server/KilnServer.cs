@@ -1,8 +1,12 @@
+using System.Net.Sockets;
+using Kiln.Server.Access;
 using Kiln.Server.Http;
 using Kiln.Server.Metadata;
 using Kiln.Server.Registry;
 using Kiln.Server.Storage;
+using Kiln.Server.Storage.FileSystem;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
@@ -12,13 +16,15 @@ using Microsoft.Extensions.Logging;
 namespace Kiln.Server;
 
 /// <summary>The daemon: from options to a listening registry that builds.</summary>
-public static class KilnServer
+public static partial class KilnServer
 {
     /// <summary>Puts the server together; start it with <c>StartAsync</c> or <c>RunAsync</c>.</summary>
     /// <param name="options">What the server was told.</param>
     /// <param name="configure">Replaces services in tests (time).</param>
+    /// <exception cref="ServerStartException">The options or the data directory cannot be used.</exception>
     public static WebApplication Create(ServerOptions options, Action<IServiceCollection>? configure = null)
     {
+        ListenAddresses.Check(options.Urls);
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = [] });
         builder.Logging.ClearProviders().AddSimpleConsole(console => console.SingleLine = true);
         builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Kiln", LogLevel.Information);
@@ -29,6 +35,9 @@ public static class KilnServer
             // Blobs are large; every endpoint has a limit of its own.
             kestrel.Limits.MaxRequestBodySize = null;
             kestrel.Limits.MinRequestBodyDataRate = null;
+            // Room for a manifest's tags in its query.
+            kestrel.Limits.MaxRequestLineSize = 16 << 10;
+            kestrel.ConfigureEndpointDefaults(endpoint => endpoint.Use(LoopbackPeer.Identify));
         });
 
         AddServices(builder.Services, options);
@@ -39,30 +48,63 @@ public static class KilnServer
     }
 
     /// <summary>Runs the server until <paramref name="cancel"/>, SIGTERM or SIGINT.</summary>
+    /// <exception cref="ServerStartException">It cannot start; the message says why.</exception>
     public static async Task RunAsync(ServerOptions options, CancellationToken cancel)
     {
         await using var app = Create(options);
-        await app.StartAsync(cancel);
+        try
+        {
+            await app.StartAsync(cancel);
+        }
+        catch (IOException e) when (e.InnerException is AddressInUseException)
+        {
+            throw new ServerStartException(
+                $"cannot listen on {options.Urls}: another process does already; choose another port with --urls",
+                e
+            );
+        }
+        catch (SocketException e)
+        {
+            throw new ServerStartException($"cannot listen on {options.Urls}: {e.Message}", e);
+        }
+
+        var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(KilnServer));
+        LogListening(log, string.Join(' ', app.Urls), Path.GetFullPath(options.DataDirectory));
         await app.WaitForShutdownAsync(cancel);
     }
 
     private static void AddServices(IServiceCollection services, ServerOptions options)
     {
         var directory = new DataDirectory(options.DataDirectory);
-        services.AddSingleton(options).AddSingleton(options.Build).AddSingleton(directory);
+        services.AddSingleton(options).AddSingleton(options.Build);
+        // By a factory, so that its lock ends with the server.
+        services.AddSingleton(_ => directory);
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton(_ => Database.Open(directory.DatabaseFile));
-        services.AddSingleton<TagJournal>();
-        services.AddSingleton<Repositories>().AddSingleton<Blobs>().AddSingleton<Manifests>().AddSingleton<Tags>();
+        services.AddSingleton(provider => Database.Open(provider.GetRequiredService<DataDirectory>().DatabaseFile));
+        services.AddSingleton<IBlobStore, FileSystemBlobStore>().AddSingleton<TagJournal>();
+        services.AddSingleton<Repositories>().AddSingleton<Blobs>().AddSingleton<Uploads>();
+        services.AddSingleton<Manifests>().AddSingleton<Tags>().AddSingleton<Referrers>();
+        services.AddHostedService<UploadExpiry>();
         services.AddSingleton<DiscoveryEndpoints>();
+        services.AddSingleton<BlobEndpoints>().AddSingleton<UploadEndpoints>().AddSingleton<ManifestEndpoints>();
+        services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();
     }
 
     private static void Pipeline(WebApplication app)
     {
+        var services = app.Services;
         var router = new V2Router();
-        app.Services.GetRequiredService<DiscoveryEndpoints>().Map(router);
+        services.GetRequiredService<DiscoveryEndpoints>().Map(router);
+        services.GetRequiredService<CatalogEndpoints>().Map(router);
+        services.GetRequiredService<UploadEndpoints>().Map(router);
+        services.GetRequiredService<BlobEndpoints>().Map(router);
+        services.GetRequiredService<ManifestEndpoints>().Map(router);
+        services.GetRequiredService<TagEndpoints>().Map(router);
+        services.GetRequiredService<ReferrerEndpoints>().Map(router);
 
         app.UseMiddleware<OciErrorMiddleware>();
+        app.Use(ListenAddresses.CheckHostAsync);
+        app.Use(LoopbackPeer.CheckAsync);
         app.Run(http =>
             http.Request.Path.StartsWithSegments("/v2", StringComparison.Ordinal)
                 ? router.RouteAsync(http)
@@ -75,4 +117,7 @@ public static class KilnServer
         http.Response.StatusCode = StatusCodes.Status404NotFound;
         return http.Response.WriteAsync("This is a Kiln registry; its API is under /v2/.\n");
     }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "listening on {Urls}, keeping data in {Directory}")]
+    private static partial void LogListening(ILogger log, string urls, string directory);
 }

@@ -7,8 +7,12 @@ namespace Kiln.Server.Http;
 /// <summary>Turns what handlers throw into the one error format; a bug becomes a logged 500 without a trace on the wire.</summary>
 internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<OciErrorMiddleware> log)
 {
+    private const int NoSpaceLeft = 28;
+
     public async Task InvokeAsync(HttpContext http)
     {
+        // Docker's clients look for it before they believe that this is a registry.
+        http.Response.Headers["Docker-Distribution-Api-Version"] = "registry/2.0";
         try
         {
             await next(http);
@@ -26,6 +30,13 @@ internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<O
         catch (Exception) when (http.RequestAborted.IsCancellationRequested)
         {
             http.Abort();
+        }
+        catch (IOException e) when (e.HResult == NoSpaceLeft)
+        {
+            await OciErrorWriter.WriteAsync(
+                http,
+                new OciError(ErrorCodes.StorageFull, "the registry's disk is full; nothing was stored")
+            );
         }
         catch (Exception e)
         {

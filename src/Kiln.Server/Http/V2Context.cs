@@ -1,5 +1,8 @@
+using System.Globalization;
 using Kiln.Oci;
+using Kiln.Server.Access;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 
 namespace Kiln.Server.Http;
 
@@ -18,6 +21,23 @@ internal sealed class V2Context(HttpContext http, RepositoryName? repository, IR
     public string this[int index] => parameters[index];
 
     public bool IsHead => HttpMethods.IsHead(Request.Method);
+
+    /// <summary>Who asks; a bug where the connection was not looked at.</summary>
+    public Principal Principal => Http.Features.GetRequiredFeature<Principal>();
+
+    /// <summary>A parameter of the query, the first of that name; null where there is none.</summary>
+    public string? Query(string name) => Request.Query.TryGetValue(name, out var values) ? values[0] ?? "" : null;
+
+    /// <summary>The query's <c>n</c>: how many entries the client wants at most; null where it does not say.</summary>
+    /// <exception cref="OciException"><c>PAGINATION_NUMBER_INVALID</c>, 400.</exception>
+    public int? PageSize() =>
+        Query("n") is not { } text ? null
+        : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var n)
+            ? (int)Math.Min(n, int.MaxValue)
+        : throw new OciException(
+            ErrorCodes.PaginationInvalid,
+            $"n is '{Shorten(text)}'; it must be a whole number, 0 or more"
+        );
 
     /// <summary>The digest at parameter <paramref name="index"/>.</summary>
     /// <exception cref="OciException"><c>DIGEST_INVALID</c>, 400.</exception>

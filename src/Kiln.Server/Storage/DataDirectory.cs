@@ -1,29 +1,43 @@
+using System.Globalization;
+
 namespace Kiln.Server.Storage;
 
 /// <summary>
 /// What is where in the data directory (mode 0700):
 /// <code>
 /// kiln.db                         names, links and the build queue (Metadata)
+/// kiln.lock                       locked by the one server that uses this directory; holds its process id
 /// blobs/sha256/ab/abcd…           bytes of blobs, verified and durable
 /// blobs/sha512/…
 /// uploads/ID                      bytes of uploads under way
 /// keys/secrets.key                encrypts build secrets (mode 0600)
 /// node/                           what the local build node keeps: bases, steps, builds
-/// tags.journal                    append-only, so that the database can be rebuilt
+/// tags.journal                    append-only: where tags pointed, beside the database
 /// </code>
 /// </summary>
-internal sealed class DataDirectory
+internal sealed class DataDirectory : IDisposable
 {
+    private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    private readonly FileStream _lock;
+
+    /// <summary>Makes the directory where it is absent, and locks it for this process.</summary>
+    /// <exception cref="ServerStartException">It cannot be used, or another server uses it.</exception>
     public DataDirectory(string root)
     {
         Root = Path.GetFullPath(root);
-        Directory.CreateDirectory(Root, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        foreach (var directory in new[] { Blobs, Uploads, Keys, Node })
+        try
         {
-            Directory.CreateDirectory(
-                directory,
-                UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
-            );
+            foreach (var directory in new[] { Root, Blobs, Uploads, Keys, Node })
+            {
+                Directory.CreateDirectory(directory, Private);
+            }
+
+            _lock = Lock();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ServerStartException($"cannot use the data directory {Root}: {e.Message}", e);
         }
     }
 
@@ -34,4 +48,26 @@ internal sealed class DataDirectory
     public string Keys => Path.Combine(Root, "keys");
     public string Node => Path.Combine(Root, "node");
     public string TagJournal => Path.Combine(Root, "tags.journal");
+
+    /// <summary>Lets another server have the directory.</summary>
+    public void Dispose() => _lock.Dispose();
+
+    private FileStream Lock()
+    {
+        var path = Path.Combine(Root, "kiln.lock");
+        var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite);
+        if (Posix.TryLock(file.SafeFileHandle))
+        {
+            file.SetLength(0);
+            file.Write(System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"));
+            file.Flush();
+            return file;
+        }
+
+        using var reader = new StreamReader(file);
+        var holder = reader.ReadToEnd().Trim();
+        throw new ServerStartException(
+            $"the data directory {Root} is in use by another kiln{(int.TryParse(holder, CultureInfo.InvariantCulture, out var pid) ? $" (process {pid})" : "")}"
+        );
+    }
 }

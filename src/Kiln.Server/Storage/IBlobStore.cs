@@ -14,14 +14,23 @@ internal interface IBlobStore
     /// <summary>Opens a blob for reading from <paramref name="offset"/>; null where the store does not have it.</summary>
     Task<Stream?> OpenAsync(Digest digest, long offset, CancellationToken cancel);
 
-    /// <summary>Starts or resumes the upload <paramref name="id"/>. A resumed upload hashes again what is stored.</summary>
+    /// <summary>
+    /// Starts or resumes the upload <paramref name="id"/>, which belongs to the caller until it is disposed. A resumed
+    /// upload hashes again what is stored, unless this process still has the state of the hash.
+    /// </summary>
+    /// <exception cref="OciException">Another request has this upload (409).</exception>
     Task<IBlobUpload> UploadAsync(string id, string algorithm, CancellationToken cancel);
 
-    /// <summary>The bytes stored so far for an upload, without taking it; null where there is none.</summary>
+    /// <summary>The bytes stored so far for an upload, without taking it; null where nothing is stored.</summary>
     Task<long?> UploadedAsync(string id, CancellationToken cancel);
 
     /// <summary>Throws away what an upload stored. Nothing happens where there is none.</summary>
+    /// <exception cref="OciException">Another request has this upload (409).</exception>
     Task DiscardAsync(string id, CancellationToken cancel);
+
+    /// <summary>Throws away every upload that nobody has and that was last written before <paramref name="before"/>.</summary>
+    /// <returns>How many.</returns>
+    Task<int> DiscardAsync(DateTimeOffset before, CancellationToken cancel);
 
     /// <summary>Deletes a blob's bytes. Only garbage collection may.</summary>
     Task DeleteAsync(Digest digest, CancellationToken cancel);
@@ -36,13 +45,13 @@ internal interface IBlobUpload : IAsyncDisposable
     /// <summary>Bytes stored so far.</summary>
     long Length { get; }
 
-    Task AppendAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancel);
-
-    /// <summary>Undoes appends back to <paramref name="length"/>, when a request broke in its middle.</summary>
-    Task TruncateAsync(long length, CancellationToken cancel);
-
     /// <summary>The digest of the bytes so far.</summary>
     Digest CurrentDigest { get; }
+
+    Task AppendAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancel);
+
+    /// <summary>Undoes every append since the upload was taken.</summary>
+    void RollBack();
 
     /// <summary>Makes the bytes durable under <see cref="CurrentDigest"/>; the upload is then gone.</summary>
     Task<Digest> CommitAsync(CancellationToken cancel);

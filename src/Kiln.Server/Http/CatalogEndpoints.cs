@@ -1,0 +1,26 @@
+using System.Text.Json;
+using Kiln.Oci;
+using Kiln.Server.Registry;
+
+namespace Kiln.Server.Http;
+
+/// <summary>Listing repositories: not in the distribution-spec, but what clients of Docker's registry ask for.</summary>
+internal sealed class CatalogEndpoints(Repositories repositories)
+{
+    private const int DefaultPage = 10_000;
+
+    public void Map(V2Router router) => router.Map("GET", "_catalog", List);
+
+    private Task List(V2Context context)
+    {
+        var limit = context.PageSize() ?? DefaultPage;
+        var page = repositories.List(context.Query("last"), limit);
+        if (page.More && page.Items.Count > 0)
+        {
+            context.SetNext("/v2/_catalog", ("n", $"{limit}"), ("last", page.Items[^1]));
+        }
+
+        var list = new RepositoryList(page.Items);
+        return context.WriteJsonAsync(JsonSerializer.SerializeToUtf8Bytes(list, OciJson.Default.RepositoryList));
+    }
+}

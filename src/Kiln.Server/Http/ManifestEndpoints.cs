@@ -1,0 +1,161 @@
+using Kiln.Oci;
+using Kiln.Server.Registry;
+using Microsoft.AspNetCore.Http;
+
+namespace Kiln.Server.Http;
+
+/// <summary>Pulling, pushing and deleting manifests and tags: end-3, end-7, end-9 of the distribution-spec.</summary>
+internal sealed class ManifestEndpoints(
+    Manifests manifests,
+    Tags tags,
+    ServerOptions options,
+    IPushTrigger? trigger = null
+)
+{
+    public void Map(V2Router router) =>
+        router
+            .Map("GET", "{name}/manifests/{}", Get)
+            .Map("PUT", "{name}/manifests/{}", Put)
+            .Map("DELETE", "{name}/manifests/{}", Delete);
+
+    private Task Get(V2Context context)
+    {
+        var reference = ManifestReference.Parse(context[0]);
+        var manifest = (context.IsHead, reference) switch
+        {
+            (true, { Digest: { } digest }) => manifests.Head(context.Repository, digest),
+            (false, { Digest: { } digest }) => manifests.Get(context.Repository, digest),
+            (true, _) => manifests.Head(context.Repository, reference.Tag!),
+            (false, _) => manifests.Get(context.Repository, reference.Tag!),
+        };
+        if (manifest is null)
+        {
+            throw new OciException(
+                ErrorCodes.ManifestUnknown,
+                $"repository {context.Repository} has no manifest {context[0]}"
+            );
+        }
+
+        return WriteAsync(context, manifest);
+    }
+
+    // Whatever Accept says: the bytes have one type, and a client that cannot read it says so better than a 406.
+    private static async Task WriteAsync(V2Context context, StoredManifest manifest)
+    {
+        var response = context.Response;
+        response.Headers["Docker-Content-Digest"] = manifest.Digest.ToString();
+        if (context.IsNotModified(manifest.Digest))
+        {
+            return;
+        }
+
+        response.ContentType = manifest.MediaType;
+        response.ContentLength = manifest.Size;
+        if (!context.IsHead)
+        {
+            await response.Body.WriteAsync(manifest.Content, context.Cancel);
+        }
+    }
+
+    private async Task Put(V2Context context)
+    {
+        var reference = ManifestReference.Parse(context[0]);
+        // "registries SHOULD support … PUT /v2/<name>/manifests/<digest>?tag=1&tag=2" (end-7b)
+        var asked = context.Request.Query["tag"].Select(tag => ManifestReference.ParseTag(tag ?? "")).ToList();
+        var push = new ManifestPush
+        {
+            Repository = context.Repository,
+            Content = await ReadAsync(context),
+            ContentType = ContentType(context.Request),
+            Digest = reference.Digest,
+            Tags = [.. (reference.Tag is null ? asked : asked.Prepend(reference.Tag)).Distinct()],
+            Principal = context.Principal.Name,
+        };
+        var stored = await manifests.PutAsync(push, trigger, context.Cancel);
+        var headers = context.Response.Headers;
+        if (stored.Push.Manifest.Subject is { } subject)
+        {
+            headers["OCI-Subject"] = subject.Digest.ToString();
+        }
+
+        if (asked.Count > 0)
+        {
+            headers["OCI-Tag"] = asked.Select(tag => tag.Value).ToArray();
+        }
+
+        if (stored.Notice is { } notice)
+        {
+            headers.Link = notice.Link;
+            headers.Warning = notice.Warning;
+        }
+
+        context.WriteCreated("manifests", stored.Digest);
+    }
+
+    private async Task Delete(V2Context context)
+    {
+        var reference = ManifestReference.Parse(context[0]);
+        await (
+            reference.Digest is { } digest
+                ? manifests.DeleteAsync(context.Repository, digest, context.Cancel)
+                : tags.DeleteAsync(context.Repository, reference.Tag!, context.Cancel)
+        );
+        context.Response.StatusCode = StatusCodes.Status202Accepted;
+        context.Response.ContentLength = 0;
+    }
+
+    private static string? ContentType(HttpRequest request)
+    {
+        var text = request.ContentType ?? "";
+        var semicolon = text.IndexOf(';', StringComparison.Ordinal);
+        var type = (semicolon < 0 ? text : text[..semicolon]).Trim();
+        // What HTTP clients send when they were told nothing.
+        return type is "" or MediaTypes.Json or MediaTypes.OctetStream or "application/x-www-form-urlencoded"
+            ? null
+            : type;
+    }
+
+    // "If … the manifest exceeds the registry's limit, the registry SHOULD respond with 413 Payload Too Large"
+    private async Task<ReadOnlyMemory<byte>> ReadAsync(V2Context context)
+    {
+        var limit = options.MaxManifestBytes;
+        var announced = context.Request.ContentLength;
+        if (announced > limit)
+        {
+            throw TooLarge(limit);
+        }
+
+        using var content = new MemoryStream((int)(announced ?? 4096));
+        var buffer = new byte[16 << 10];
+        while (await context.Request.Body.ReadAsync(buffer, context.Cancel) is > 0 and var read)
+        {
+            if (content.Length + read > limit)
+            {
+                throw TooLarge(limit);
+            }
+
+            content.Write(buffer, 0, read);
+        }
+
+        return content.GetBuffer().AsMemory(0, (int)content.Length);
+    }
+
+    private static OciException TooLarge(long limit) =>
+        new(ErrorCodes.ManifestTooLarge, $"a manifest may have {limit} bytes at most in this registry");
+
+    private sealed record ManifestReference(Digest? Digest, Tag? Tag)
+    {
+        public static ManifestReference Parse(string text) =>
+            text.Contains(':', StringComparison.Ordinal)
+                ? new(V2Context.ParseDigest(text), null)
+                : new(null, ParseTag(text));
+
+        public static Tag ParseTag(string text) =>
+            Oci.Tag.TryParse(text, out var tag)
+                ? tag
+                : throw new OciException(
+                    ErrorCodes.TagInvalid,
+                    $"'{V2Context.Shorten(text)}' is not a tag; use up to 128 letters, digits and . _ -, not starting with . or -"
+                );
+    }
+}

@@ -1,0 +1,38 @@
+using System.Text.Json;
+using Kiln.Oci;
+using Kiln.Server.Registry;
+
+namespace Kiln.Server.Http;
+
+/// <summary>Listing referrers (distribution-spec, "Listing Referrers"): end-12.</summary>
+internal sealed class ReferrerEndpoints(Referrers referrers)
+{
+    public void Map(V2Router router) => router.Map("GET", "{name}/referrers/{}", List);
+
+    // "If … the registry supports the referrers API, the registry MUST NOT return a 404 Not Found".
+    private Task List(V2Context context)
+    {
+        var subject = context.DigestAt(0);
+        var artifactType = context.Query("artifactType") is { Length: > 0 } type ? type : null;
+        var page = referrers.List(context.Repository, subject, artifactType, context.Query("last"));
+        if (artifactType is not null)
+        {
+            context.Response.Headers["OCI-Filters-Applied"] = "artifactType";
+        }
+
+        if (page.More)
+        {
+            context.SetNext(
+                $"/v2/{context.Repository}/referrers/{subject}",
+                ("artifactType", artifactType),
+                ("last", page.Items[^1].Digest.ToString())
+            );
+        }
+
+        var index = new ImageIndex { Manifests = page.Items };
+        return context.WriteJsonAsync(
+            JsonSerializer.SerializeToUtf8Bytes(index, OciJson.Default.ImageIndex),
+            MediaTypes.OciIndex
+        );
+    }
+}
