@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# Tools that Debian 12 does not have yet: taken out of Debian 13's packages into a private directory.
+# Nothing is installed and no source is added to the system.
+
+# shellcheck disable=SC2016 # the dollars are apt-get's
+# Where this machine gets Debian itself from, as apt knows it: the base URI of the newest main archive.
+debian_mirror() {
+    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
+        awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }'
+}
+
+# Unpacks packages of Debian 13 below a directory; the programs are then in DIRECTORY/usr/bin.
+# Usage: unpack_newer_packages DIRECTORY NAME …
+unpack_newer_packages() {
+    local directory=$1 mirror work
+    shift
+    mirror=$(debian_mirror)
+    [ -n "$mirror" ] || { note "apt names no Debian mirror here" >&2; return 1; }
+
+    work=$(mktemp -d)
+    mkdir -p "$directory" "$work"/{lists/partial,cache/archives/partial,etc,debs}
+    : >"$work/status"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$work/etc/sources.list"
+    local apt=(apt-get -q -q
+        -o "Dir::Etc::sourcelist=$work/etc/sources.list" -o "Dir::Etc::sourceparts=-"
+        -o "Dir::State::lists=$work/lists" -o "Dir::State::status=$work/status"
+        -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=" -o "Acquire::Languages=none")
+
+    local result=0
+    if "${apt[@]}" update && (cd "$work/debs" && "${apt[@]}" download "$@"); then
+        local package
+        for package in "$work"/debs/*.deb; do
+            dpkg -x "$package" "$directory" || result=1
+        done
+    else
+        result=1
+    fi
+    rm -rf "$work"
+    return "$result"
+}
+
+# Makes sure that oras can be called; prints the directory to put on the PATH, or nothing when it is there already.
+# Usage: ensure_oras DIRECTORY
+ensure_oras() {
+    local directory=$1
+    if command -v oras >/dev/null; then
+        return 0
+    elif [ -x "$directory/usr/bin/oras" ]; then
+        printf '%s' "$directory/usr/bin"
+    elif unpack_newer_packages "$directory" oras >&2 && [ -x "$directory/usr/bin/oras" ]; then
+        printf '%s' "$directory/usr/bin"
+    else
+        return 1
+    fi
+}
