@@ -1,0 +1,110 @@
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+
+namespace Kiln.Tests.Architecture;
+
+/// <summary>
+/// Who may know whom (docs/architecture.md, "The houses"). An arrow that is not in these tables is a decision: make it
+/// here, in the same change, with its reason.
+/// </summary>
+public sealed partial class ArrowTests
+{
+    /// <summary>Projects, and those that each may reference.</summary>
+    private static readonly Dictionary<string, string[]> Projects = new(StringComparer.Ordinal)
+    {
+        ["Kiln.Oci"] = [],
+        ["Kiln.BuildSpec"] = ["Kiln.Oci"],
+        ["Kiln.Inspect"] = ["Kiln.Oci"],
+        ["Kiln.Client"] = ["Kiln.Oci", "Kiln.BuildSpec"],
+        ["Kiln.Node"] = ["Kiln.Oci", "Kiln.BuildSpec", "Kiln.Client", "Kiln.Inspect"],
+        ["Kiln.Server"] = ["Kiln.Oci", "Kiln.BuildSpec", "Kiln.Client", "Kiln.Inspect", "Kiln.Node"],
+        ["Kiln.Cli"] = ["Kiln.Oci", "Kiln.BuildSpec", "Kiln.Client", "Kiln.Inspect", "Kiln.Node", "Kiln.Server"],
+    };
+
+    /// <summary>Folders of the server, and those that each may use. A folder always knows itself.</summary>
+    private static readonly Dictionary<string, string[]> ServerFolders = new(StringComparer.Ordinal)
+    {
+        ["Http"] = ["Access", "Registry", "Builds"],
+        ["Access"] = ["Registry"],
+        ["Builds"] = ["Registry", "Metadata"],
+        ["Registry"] = ["Storage", "Metadata"],
+        ["Storage"] = [],
+        ["Metadata"] = [],
+    };
+
+    /// <summary>Folders of the node, and those that each may use.</summary>
+    private static readonly Dictionary<string, string[]> NodeFolders = new(StringComparer.Ordinal)
+    {
+        ["Fetching"] = ["Engines"],
+        ["Publishing"] = ["Engines"],
+        ["Engines"] = ["Sandbox"],
+        ["Sandbox"] = [],
+    };
+
+    [Fact]
+    public void Project_references_follow_the_allowed_arrows()
+    {
+        var broken =
+            from file in Directory.EnumerateFiles(
+                Path.Combine(SourceTree.Root, "src"),
+                "*.csproj",
+                SearchOption.AllDirectories
+            )
+            let project = Path.GetFileNameWithoutExtension(file)
+            from reference in XDocument.Load(file).Descendants("ProjectReference")
+            let target = Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value)
+            where !Projects.TryGetValue(project, out var allowed) || !allowed.Contains(target, StringComparer.Ordinal)
+            select $"{project} -> {target}";
+
+        Assert.Empty(broken);
+    }
+
+    /// <summary>References are transitive in MSBuild; the text of a project still names only what its row allows.</summary>
+    [Fact]
+    public void Source_of_a_project_names_only_projects_that_it_may_reference()
+    {
+        var broken =
+            from file in SourceTree.CSharpFiles("src")
+            let project = SourceTree.Relative(file).Split(Path.DirectorySeparatorChar)[1]
+            from name in NamesIn(file)
+            let target = Projects.Keys.FirstOrDefault(key => IsInside(name, key))
+            where target is not null && target != project && !Projects[project].Contains(target, StringComparer.Ordinal)
+            select $"{SourceTree.Relative(file)} names {name}";
+
+        Assert.Empty(broken);
+    }
+
+    [Fact]
+    public void Folders_of_the_server_follow_a_request_downwards() =>
+        Assert.Empty(BrokenBetweenFolders("Kiln.Server", ServerFolders));
+
+    [Fact]
+    public void Folders_of_the_node_follow_a_task_downwards() =>
+        Assert.Empty(BrokenBetweenFolders("Kiln.Node", NodeFolders));
+
+    private static IEnumerable<string> BrokenBetweenFolders(string project, Dictionary<string, string[]> table) =>
+        from file in SourceTree.CSharpFiles(Path.Combine("src", project))
+        let parts = SourceTree.Relative(file).Split(Path.DirectorySeparatorChar)
+        where parts.Length > 3 && table.ContainsKey(parts[2])
+        let folder = parts[2]
+        from name in NamesIn(file)
+        let target = table.Keys.FirstOrDefault(key => IsInside(name, $"{project}.{key}"))
+        where target is not null && target != folder && !table[folder].Contains(target, StringComparer.Ordinal)
+        select $"{SourceTree.Relative(file)} names {name}";
+
+    private static bool IsInside(string name, string prefix) =>
+        name == prefix || name.StartsWith(prefix + ".", StringComparison.Ordinal);
+
+    /// <summary>Every dotted name that starts with Kiln, in code (not in comments, and not the file's own namespace).</summary>
+    private static IEnumerable<string> NamesIn(string file) =>
+        File.ReadLines(file)
+            .Select(line => line.TrimStart())
+            .Where(line =>
+                !line.StartsWith("//", StringComparison.Ordinal)
+                && !line.StartsWith("namespace ", StringComparison.Ordinal)
+            )
+            .SelectMany(line => KilnName().Matches(line).Select(match => match.Value));
+
+    [GeneratedRegex(@"\bKiln(\.[A-Z]\w*)+")]
+    private static partial Regex KilnName();
+}
