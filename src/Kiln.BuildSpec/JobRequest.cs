@@ -39,7 +39,7 @@ public sealed record JobRequest
 
     /// <summary>Members that this version does not know; ignored unless named in <see cref="MustUnderstand"/>.</summary>
     [JsonExtensionData]
-    public Dictionary<string, JsonElement>? Unknown { get; init; }
+    public Dictionary<string, JsonElement>? Unknown { get; set; }
 }
 
 /// <summary>Where the recipe is: an artifact in this repository by digest or tag, or inline with its bytes.</summary>
