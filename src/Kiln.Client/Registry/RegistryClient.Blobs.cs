@@ -1,0 +1,162 @@
+using System.Net;
+using System.Net.Http.Headers;
+using Kiln.Client.Transport;
+using Kiln.Oci;
+
+namespace Kiln.Client.Registry;
+
+public sealed partial class RegistryClient
+{
+    // Below this a blob travels with the request that opens its upload: one round trip, not two.
+    private const long MonolithicBytes = 1 << 20;
+
+    /// <summary>The size of a blob in bytes, or null where the repository does not have it.</summary>
+    public async Task<long?> FindBlobAsync(RemoteRepository repository, Digest digest, CancellationToken cancel)
+    {
+        var call = CallOf(
+            repository,
+            HttpMethod.Head,
+            $"/v2/{repository.Name}/blobs/{digest}",
+            $"looking for blob {digest} in {repository}"
+        ) with
+        {
+            Expected = [404],
+        };
+        using var response = await _transport.SendAsync(call, cancel);
+        return response.StatusCode == HttpStatusCode.NotFound ? null : response.Content.Headers.ContentLength ?? 0;
+    }
+
+    /// <summary>
+    /// Opens a blob from <paramref name="offset"/> on. What comes is not verified here; use
+    /// <see cref="DownloadBlobAsync"/> or hash it. Read it asynchronously; silence ends in an <see cref="IOException"/>.
+    /// </summary>
+    public async Task<Stream> OpenBlobAsync(
+        RemoteRepository repository,
+        Digest digest,
+        CancellationToken cancel,
+        long offset = 0
+    )
+    {
+        var call = CallOf(
+            repository,
+            HttpMethod.Get,
+            $"/v2/{repository.Name}/blobs/{digest}",
+            $"getting blob {digest} of {repository}"
+        ) with
+        {
+            Headers = offset == 0 ? [] : [("Range", $"bytes={offset}-")],
+        };
+        var response = await _transport.SendAsync(call, cancel);
+        var body = await _transport.OpenBodyAsync(response, cancel);
+        if (offset > 0 && response.StatusCode != HttpStatusCode.PartialContent)
+        {
+            // No ranges here: what was had already comes again, and is passed over.
+            await BlobFile.SkipAsync(body, offset, cancel);
+        }
+
+        return body;
+    }
+
+    /// <summary>
+    /// Downloads a blob to <paramref name="path"/>: to a temporary file beside it, verified while it comes, flushed,
+    /// renamed. Where the connection breaks it goes on from there. An existing file is replaced.
+    /// </summary>
+    /// <exception cref="RegistryException">Also where digest or size are not those of <paramref name="blob"/>.</exception>
+    public Task DownloadBlobAsync(
+        RemoteRepository repository,
+        Descriptor blob,
+        string path,
+        CancellationToken cancel
+    ) =>
+        new BlobFile(blob, path, $"getting blob {blob.Digest} of {repository}").FillAsync(
+            offset => OpenBlobAsync(repository, blob.Digest, cancel, offset),
+            _transport.Options,
+            cancel
+        );
+
+    /// <summary>Pushes a blob unless the repository has it.</summary>
+    /// <param name="repository">Where to.</param>
+    /// <param name="blob">Its digest and size, which the registry checks.</param>
+    /// <param name="open">Opens the bytes; called once for each try.</param>
+    /// <param name="cancel">Ends it.</param>
+    /// <returns>False where it was there already.</returns>
+    public async Task<bool> PushBlobAsync(
+        RemoteRepository repository,
+        Descriptor blob,
+        Func<Stream> open,
+        CancellationToken cancel
+    )
+    {
+        if (await FindBlobAsync(repository, blob.Digest, cancel) is not null)
+        {
+            return false;
+        }
+
+        // An upload that broke is begun anew as a whole: its session may be gone.
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                await UploadAsync(repository, blob, open, cancel);
+                return true;
+            }
+            catch (RegistryException e)
+                when (e.Fault is RegistryFault.Unreachable or RegistryFault.Unavailable
+                    && attempt < _transport.Options.Attempts
+                )
+            {
+                await Task.Delay(_transport.Options.FirstPause * attempt, _transport.Options.Time, cancel);
+            }
+        }
+    }
+
+    private async Task UploadAsync(
+        RemoteRepository repository,
+        Descriptor blob,
+        Func<Stream> open,
+        CancellationToken cancel
+    )
+    {
+        var small = blob.Size <= MonolithicBytes;
+        HttpContent Body(Action moved) => new BlobContent(open, blob.Size, moved);
+        var begin = CallOf(
+            repository,
+            HttpMethod.Post,
+            $"/v2/{repository.Name}/blobs/uploads/{(small ? $"?digest={Escaped(blob)}" : "")}",
+            $"pushing blob {blob.Digest} to {repository}"
+        ) with
+        {
+            Rights = "pull,push",
+            Content = small ? Body : _ => Empty(),
+        };
+        string location;
+        using (var begun = await _transport.SendAsync(begin, cancel))
+        {
+            // 202 to a monolithic POST: this registry wants the two steps (distribution-spec, "Single POST").
+            if (begun.StatusCode == HttpStatusCode.Created)
+            {
+                return;
+            }
+
+            location =
+                begun.Headers.Location?.OriginalString
+                ?? throw new RegistryException(RegistryFault.Broken, begin.Action, "the upload has no Location");
+        }
+
+        var put = begin with
+        {
+            Method = HttpMethod.Put,
+            Target =
+                $"{location}{(location.Contains('?', StringComparison.Ordinal) ? '&' : '?')}digest={Escaped(blob)}",
+            Content = Body,
+            // The session is used up by a try that broke; PushBlobAsync begins another.
+            Repeatable = false,
+        };
+        using var done = await _transport.SendAsync(put, cancel);
+    }
+
+    private static string Escaped(Descriptor blob) => Uri.EscapeDataString(blob.Digest.ToString());
+
+    private static ByteArrayContent Empty() =>
+        new([]) { Headers = { ContentType = new MediaTypeHeaderValue(MediaTypes.OctetStream) } };
+}

@@ -1,0 +1,122 @@
+using System.Net.Http.Headers;
+using Kiln.Client.Transport;
+using Kiln.Oci;
+
+namespace Kiln.Client.Registry;
+
+public sealed partial class RegistryClient
+{
+    private const int MaxIndexDepth = 3;
+
+    private static readonly string Accepted = string.Join(
+        ", ",
+        MediaTypes.OciManifest,
+        MediaTypes.OciIndex,
+        MediaTypes.DockerManifest,
+        MediaTypes.DockerList
+    );
+
+    /// <summary>Gets a manifest by tag or digest; what comes is verified.</summary>
+    public async Task<RemoteManifest> GetManifestAsync(Reference reference, CancellationToken cancel)
+    {
+        var target = $"/v2/{reference.Repository}/manifests/{reference.ManifestReference}";
+        var call = CallOf(
+            RemoteRepository.Of(reference),
+            HttpMethod.Get,
+            target,
+            $"getting the manifest of {reference}"
+        ) with
+        {
+            Headers = [("Accept", Accepted)],
+        };
+        var (response, bytes) = await _transport.SendAndReadAsync(call, MaxManifestBytes, cancel);
+        var digest = Verify(reference, response, bytes, call.Action);
+        var info =
+            ManifestReader.Read(bytes, response.Content.Headers.ContentType?.MediaType, out var fault)
+            ?? throw new RegistryException(RegistryFault.Broken, call.Action, fault ?? "the manifest cannot be read");
+        return new RemoteManifest(digest, bytes, info);
+    }
+
+    /// <summary>The image that <paramref name="reference"/> means on <paramref name="platform"/>.</summary>
+    /// <exception cref="RegistryException">Also where the index has no image for the platform.</exception>
+    public async Task<ResolvedImage> ResolveAsync(Reference reference, Platform platform, CancellationToken cancel)
+    {
+        var at = reference;
+        Digest? index = null;
+        for (var depth = 0; depth <= MaxIndexDepth; depth++)
+        {
+            var manifest = await GetManifestAsync(at, cancel);
+            if (!MediaTypes.IsIndex(manifest.Info.MediaType))
+            {
+                return new ResolvedImage(Pinned(reference, manifest.Digest), manifest, index);
+            }
+
+            index ??= manifest.Digest;
+            var chosen =
+                PlatformChoice.Of(manifest.Info.Manifests, platform) ?? throw NoPlatform(reference, platform, manifest);
+            at = Pinned(reference, chosen.Digest);
+        }
+
+        throw new RegistryException(
+            RegistryFault.Broken,
+            $"resolving {reference}",
+            $"its indexes are nested deeper than {MaxIndexDepth}"
+        );
+    }
+
+    /// <summary>Pushes a manifest under the reference's tag, or by digest where it has none.</summary>
+    public async Task<PushedManifest> PushManifestAsync(
+        Reference reference,
+        string mediaType,
+        ReadOnlyMemory<byte> bytes,
+        CancellationToken cancel
+    )
+    {
+        var digest = Digest.Of(bytes.Span);
+        var name = reference.Tag?.ToString() ?? digest.ToString();
+        var call = CallOf(
+            RemoteRepository.Of(reference),
+            HttpMethod.Put,
+            $"/v2/{reference.Repository}/manifests/{name}",
+            $"pushing the manifest of {reference}"
+        ) with
+        {
+            Rights = "pull,push",
+            Content = _ => new ReadOnlyMemoryContent(bytes)
+            {
+                Headers = { ContentType = new MediaTypeHeaderValue(mediaType) },
+            },
+        };
+        using var response = await _transport.SendAsync(call, cancel);
+        return new PushedManifest(digest, LinkHeaders.Links(response), LinkHeaders.Warnings(response));
+    }
+
+    private static Reference Pinned(Reference reference, Digest digest) => reference with { Digest = digest };
+
+    private static Digest Verify(Reference reference, HttpResponseMessage response, byte[] bytes, string action)
+    {
+        var told = response.Headers.TryGetValues("Docker-Content-Digest", out var values) ? values.First() : null;
+        var expected = reference.Digest ?? (Digest.TryParse(told, out var header) ? header : null);
+        var actual = Digest.Of(bytes, expected?.Algorithm ?? Digest.Sha256);
+        return expected is null || expected == actual
+            ? actual
+            : throw new RegistryException(
+                RegistryFault.Broken,
+                action,
+                $"the manifest that came is {actual}, not {expected}; it was not used"
+            );
+    }
+
+    private static RegistryException NoPlatform(Reference reference, Platform platform, RemoteManifest index)
+    {
+        var offered = index
+            .Info.Manifests.Select(m => m.Platform?.ToString())
+            .Where(p => p is not null and not "unknown/unknown")
+            .Distinct();
+        return new RegistryException(
+            RegistryFault.NotFound,
+            $"resolving {reference}",
+            $"it has no image for {platform}; it has {string.Join(", ", offered)}"
+        );
+    }
+}
