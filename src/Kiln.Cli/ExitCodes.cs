@@ -1,0 +1,17 @@
+namespace Kiln.Cli;
+
+/// <summary>What <c>kiln</c> ends with.</summary>
+internal static class ExitCodes
+{
+    public const int Ok = 0;
+
+    /// <summary>The recipe is at fault.</summary>
+    public const int RecipeFailed = 1;
+
+    /// <summary>The command was not understood, or names something that is not there.</summary>
+    public const int Usage = 2;
+
+    /// <summary>The registry could not be reached, does not allow it, or cannot do it.</summary>
+    public const int NotPossible = 3;
+    public const int Canceled = 4;
+}

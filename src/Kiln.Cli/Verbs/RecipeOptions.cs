@@ -1,0 +1,91 @@
+using System.CommandLine;
+using Kiln.BuildSpec;
+using Kiln.Oci;
+
+namespace Kiln.Cli.Verbs;
+
+/// <summary>The options that say what to build and how; <c>build</c> and <c>push</c> share them.</summary>
+internal sealed class RecipeOptions
+{
+    public Option<string?> File { get; } =
+        new("--file", "-f")
+        {
+            Description =
+                "The recipe; '-' is standard input. Otherwise Containerfile, Dockerfile, or the one *.def there is.",
+            HelpName = "FILE",
+        };
+
+    public Option<string[]> Args { get; } =
+        new("--build-arg")
+        {
+            Description = "A build argument. It stays visible in the image's history: not for secrets.",
+            HelpName = "KEY=VALUE",
+        };
+
+    public Option<string?> TargetStage { get; } =
+        new("--target") { Description = "The stage to build; the last one otherwise.", HelpName = "STAGE" };
+
+    public Option<string[]> Platforms { get; } =
+        new("--platform") { Description = "What to build for, as os/architecture[/variant].", HelpName = "PLATFORM" };
+
+    public Option<string[]> Labels { get; } =
+        new("--label") { Description = "A label of the image.", HelpName = "KEY=VALUE" };
+
+    public Option<int?> Timeout { get; } =
+        new("--timeout") { Description = "Seconds that the build may run.", HelpName = "SECONDS" };
+
+    public Argument<string?> Context { get; } =
+        new("context")
+        {
+            Description =
+                "The directory with the files of the build (default: the current one). '-' reads the recipe from standard input, without any files.",
+            Arity = ArgumentArity.ZeroOrOne,
+        };
+
+    public void AddTo(Command command)
+    {
+        foreach (var option in new Option[] { File, Args, TargetStage, Platforms, Labels, Timeout })
+        {
+            command.Add(option);
+        }
+
+        command.Add(Context);
+    }
+
+    /// <summary>Reads <c>KEY=VALUE</c> words; with a key alone the value comes from the environment, as in docker.</summary>
+    public static Dictionary<string, string> Pairs(IEnumerable<string>? words, string option, Shell shell)
+    {
+        var pairs = new Dictionary<string, string>();
+        foreach (var word in words ?? [])
+        {
+            var equals = word.IndexOf('=', StringComparison.Ordinal);
+            var key = equals < 0 ? word : word[..equals];
+            var value = equals < 0 ? shell.Variable(word) : word[(equals + 1)..];
+            if (key.Length == 0)
+            {
+                throw CommandFailure.Usage($"{option} '{word}' has no key; write {option} KEY=VALUE");
+            }
+
+            if (value is not null)
+            {
+                pairs[key] = value;
+            }
+        }
+
+        return pairs;
+    }
+
+    /// <summary>Reads platforms, each word one or several with commas.</summary>
+    public static List<Platform> PlatformsOf(IEnumerable<string>? words) =>
+        [
+            .. (words ?? [])
+                .SelectMany(word => word.Split(',', StringSplitOptions.TrimEntries))
+                .Select(word =>
+                    Platform.TryParse(word, out var platform)
+                        ? platform
+                        : throw CommandFailure.Usage(
+                            $"'{word}' is not a platform; write os/architecture, for example linux/amd64"
+                        )
+                ),
+        ];
+}

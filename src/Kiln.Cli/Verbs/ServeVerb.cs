@@ -1,0 +1,94 @@
+using System.CommandLine;
+using Kiln.Server;
+
+namespace Kiln.Cli.Verbs;
+
+/// <summary><c>kiln serve</c>: the registry, and the builder in it.</summary>
+internal static class ServeVerb
+{
+    public static Command Create(Shell shell)
+    {
+        var urls = new Option<string>("--urls")
+        {
+            Description = "Where to listen.",
+            HelpName = "URL",
+            DefaultValueFactory = _ => "http://127.0.0.1:5000",
+        };
+        var data = new Option<string>("--data")
+        {
+            Description = "The directory that holds everything the server keeps.",
+            HelpName = "DIR",
+            DefaultValueFactory = _ => DefaultData(shell.Variable),
+        };
+        var noBuilds = new Option<bool>("--no-builds") { Description = "Be a registry only." };
+        var unsafeBuilds = new Option<bool>("--unsafe-builds")
+        {
+            Description = "Build even where this machine cannot keep a build apart from the server's own account.",
+        };
+        var hostNetwork = new Option<bool>("--allow-host-network")
+        {
+            Description = "Let requests ask for the host's network.",
+        };
+        var insecure = Connection.InsecureOption();
+
+        var command = new Command("serve", "Run the registry and its build service.")
+        {
+            urls,
+            data,
+            noBuilds,
+            unsafeBuilds,
+            hostNetwork,
+            insecure,
+        };
+        command.SetAction(
+            (parsed, cancel) =>
+                Failures.GuardAsync(
+                    shell,
+                    () =>
+                        RunAsync(
+                            new ServerOptions
+                            {
+                                DataDirectory = Path.GetFullPath(parsed.GetRequiredValue(data)),
+                                Urls = parsed.GetRequiredValue(urls),
+                                Build = new BuildOptions
+                                {
+                                    LocalNode = !parsed.GetValue(noBuilds),
+                                    Unsafe = parsed.GetValue(unsafeBuilds),
+                                    AllowHostNetwork = parsed.GetValue(hostNetwork),
+                                    InsecureRegistries = parsed.GetValue(insecure) ?? [],
+                                },
+                            },
+                            cancel
+                        )
+                )
+        );
+        return command;
+    }
+
+    private static async Task<int> RunAsync(ServerOptions options, CancellationToken cancel)
+    {
+        try
+        {
+            await KilnServer.RunAsync(options, cancel);
+            return ExitCodes.Ok;
+        }
+        catch (IOException e)
+        {
+            throw CommandFailure.NotPossible(
+                $"cannot serve on {options.Urls} with {options.DataDirectory}: {e.Message}"
+            );
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw CommandFailure.NotPossible(
+                $"cannot keep data in {options.DataDirectory}: {e.Message}; choose another with --data"
+            );
+        }
+    }
+
+    // The place that the XDG base directory specification gives for a user's data.
+    private static string DefaultData(Func<string, string?> variable) =>
+        variable("XDG_DATA_HOME") is { Length: > 0 } data
+            ? Path.Combine(data, "kiln")
+            : Path.Combine(variable("HOME") is { Length: > 0 } home ? home : "/", ".local", "share", "kiln");
+}
