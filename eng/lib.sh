@@ -63,3 +63,12 @@ require_dotnet() {
 }
 
 stop_compiler() { dotnet build-server shutdown --vbcscompiler >/dev/null 2>&1 || true; }
+
+# Removes a directory whose files may belong to a user's subordinate ids. Usage: remove_tree USER DIRECTORY
+remove_tree() {
+    if is_root; then
+        rm -rf --one-file-system "$2"
+    else
+        as_user "$1" unshare --map-root-user --map-auto rm -rf --one-file-system "$2"
+    fi
+}

@@ -5,7 +5,7 @@
 packages_to_link=(gcc libc6-dev zlib1g-dev libsqlite3-dev)
 
 # To build images: the builder, what gives an ordinary user a range of ids, and a network of its own for a build.
-packages_to_build_images=(buildah uidmap slirp4netns)
+packages_to_build_images=(buildah uidmap slirp4netns iproute2)
 
 # For the demo: a base image (mmdebstrap), another tool that copies images (skopeo) and one that runs them (podman).
 packages_for_demo=(skopeo mmdebstrap podman runc curl jq ca-certificates)

@@ -1,0 +1,101 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+
+namespace Kiln.EndToEnd.Harness;
+
+/// <summary>One <c>kiln serve</c> of the ordinary user, on a free port, with a data directory of its own.</summary>
+public sealed class Server : IAsyncLifetime, IDisposable
+{
+    private readonly Machine _machine;
+    private readonly string _directory;
+    private Process? _process;
+
+    public Server(Machine machine)
+    {
+        _machine = machine;
+        _directory = machine.In($"server-{Guid.NewGuid():N}");
+        var port = FreePort();
+        Host = $"127.0.0.1:{port}";
+        Http = new HttpClient { BaseAddress = new Uri($"http://{Host}"), Timeout = TimeSpan.FromSeconds(120) };
+    }
+
+    /// <summary>Host and port, as they stand in references.</summary>
+    public string Host { get; }
+
+    public HttpClient Http { get; }
+
+    public string LogFile => Path.Combine(_directory, "kiln.log");
+
+    public string DataDirectory => Path.Combine(_directory, "data");
+
+    public async ValueTask InitializeAsync()
+    {
+        _machine.RunAsUser("mkdir", "-p", _directory).Ok();
+        await StartAsync();
+    }
+
+    /// <summary>Starts the program; comes back when it answers.</summary>
+    public async Task StartAsync()
+    {
+        string[] serve = [.. _machine.Kiln, "serve", "--urls", $"http://{Host}", "--data", DataDirectory];
+        _process = Process.Start(_machine.AsUser(["sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", LogFile, .. serve]))!;
+        _process.StandardInput.Close();
+        var clock = Stopwatch.StartNew();
+        while (!await AnswersAsync())
+        {
+            if (_process.HasExited || clock.Elapsed > TimeSpan.FromSeconds(30))
+                Assert.Fail($"kiln serve did not answer on {Host}:\n{Log()}");
+            await Task.Delay(TimeSpan.FromMilliseconds(20));
+        }
+    }
+
+    /// <summary>Ends the program as an operator would, and waits for its end.</summary>
+    public Task StopAsync() => EndAsync("TERM");
+
+    /// <summary>Ends the program as a power cut would.</summary>
+    public Task KillAsync() => EndAsync("KILL");
+
+    public string Log() => File.Exists(LogFile) ? File.ReadAllText(LogFile) : "(no log)";
+
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync();
+        Dispose();
+    }
+
+    public void Dispose()
+    {
+        Http.Dispose();
+        _process?.Dispose();
+    }
+
+    private async Task EndAsync(string signal)
+    {
+        if (_process is not { HasExited: false } process)
+            return;
+        _machine.RunAsUser("kill", $"-{signal}", process.Id.ToString()).Ok();
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        await process.WaitForExitAsync(patience.Token);
+    }
+
+    private async Task<bool> AnswersAsync()
+    {
+        try
+        {
+            using var answer = await Http.GetAsync("/v2/");
+            return answer.StatusCode == HttpStatusCode.OK;
+        }
+        catch (HttpRequestException)
+        {
+            return false;
+        }
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+}
