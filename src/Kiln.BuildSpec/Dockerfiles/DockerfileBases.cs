@@ -56,6 +56,22 @@ public sealed class DockerfileBases
         return [.. found.Distinct()];
     }
 
+    /// <summary>The image that a stage stands on in the end, through earlier stages; null for <c>scratch</c>.</summary>
+    public BaseReference? BaseOf(int stage)
+    {
+        var image = Expand(_file.Stages[stage].Image, _file.Stages[stage].From.Line);
+        if (image == "scratch")
+        {
+            return null;
+        }
+
+        var earlier = _file
+            .Stages.Take(stage)
+            .ToList()
+            .FindIndex(s => string.Equals(s.Name, image, StringComparison.OrdinalIgnoreCase));
+        return earlier >= 0 ? BaseOf(earlier) : new BaseReference(image, StagePlatform(_file.Stages[stage]));
+    }
+
     /// <summary>The Dockerfile's text with each image from outside replaced by what <paramref name="rename"/> says.</summary>
     /// <param name="rename">The new name of an image.</param>
     /// <param name="lowerHeredocs">Whether the engine does not know here-documents.</param>

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Dockerfiles;
 using Kiln.Oci;
 
 namespace Kiln.Node.Engines;
@@ -24,13 +25,13 @@ public sealed record EngineTask
 }
 
 /// <summary>A base image on this node's disk.</summary>
-/// <param name="Written">The reference as the recipe has it, build arguments filled in.</param>
+/// <param name="Reference">The reference as the recipe has it, build arguments filled in, and its platform.</param>
 /// <param name="Manifest">The image manifest for the platform that is built.</param>
 /// <param name="Layout">A directory with the image's verified blobs as an OCI image layout.</param>
 /// <param name="Layers">Its layers' descriptors, in order.</param>
 /// <param name="DiffIds">Their uncompressed digests, in order (from the config).</param>
 public sealed record FetchedBase(
-    string Written,
+    BaseReference Reference,
     Digest Manifest,
     string Layout,
     IReadOnlyList<Descriptor> Layers,
@@ -48,6 +49,9 @@ public sealed record EngineResult
     /// <summary>The image config's bytes.</summary>
     public byte[]? Config { get; init; }
 
+    /// <summary>The reference and digest of the image that the product stands on; null for <c>scratch</c>.</summary>
+    public FetchedBase? Base { get; init; }
+
     /// <summary>The image's layers, lowest first.</summary>
     public IReadOnlyList<EngineLayer> Layers { get; init; } = [];
     public IReadOnlyList<BuildStep> Steps { get; init; } = [];
@@ -55,6 +59,10 @@ public sealed record EngineResult
 
 /// <summary>
 /// A layer of the product: either known (a base's, or one that an earlier build handed over), then
-/// <see cref="Known"/> names its blob; or new, then <see cref="TarFile"/> is its plain tar.
+/// <see cref="Known"/> names its blob; or new, then <see cref="Open"/> gives its compressed bytes.
 /// </summary>
-public sealed record EngineLayer(Digest DiffId, Descriptor? Known, string? TarFile);
+/// <param name="DiffId">Digest of the uncompressed tar, as the config has it.</param>
+/// <param name="Known">The descriptor of the blob, which is published already or belongs to a base.</param>
+/// <param name="Open">Opens the new blob; its media type is <see cref="MediaType"/>.</param>
+/// <param name="MediaType">The media type of the new blob.</param>
+public sealed record EngineLayer(Digest DiffId, Descriptor? Known, Func<Stream>? Open, string MediaType);

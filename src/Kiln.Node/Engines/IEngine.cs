@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Dockerfiles;
 using Kiln.Oci;
 
 namespace Kiln.Node.Engines;
@@ -14,8 +15,23 @@ public interface IEngine
 
     EngineAbilities Abilities { get; }
 
+    /// <summary>
+    /// The images that the recipe needs from outside, to be fetched before <see cref="BuildAsync"/>.
+    /// </summary>
+    /// <exception cref="FormatException">The recipe is at fault; the message says where.</exception>
+    IReadOnlyList<BaseReference> BasesOf(LeaseTask task, string recipe);
+
     /// <summary>Runs the recipe. A recipe that fails is a result, not an exception.</summary>
     Task<EngineResult> BuildAsync(EngineTask task, IBuildListener listener, CancellationToken cancel);
+
+    /// <summary>
+    /// Told after the product was handed over: the blobs of its new layers, by diff ID. Only then may steps of this build
+    /// be used by later ones.
+    /// </summary>
+    Task KeepStepsAsync(EngineTask task, IReadOnlyDictionary<string, Descriptor> layers, CancellationToken cancel);
+
+    /// <summary>Removes all that the build left, whether it succeeded or not.</summary>
+    Task CleanUpAsync(string directory, CancellationToken cancel);
 }
 
 /// <summary>What an engine can do here.</summary>

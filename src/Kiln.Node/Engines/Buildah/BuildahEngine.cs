@@ -1,0 +1,207 @@
+using System.Globalization;
+using System.Text;
+using Kiln.BuildSpec;
+using Kiln.BuildSpec.Dockerfiles;
+using Kiln.Node.Sandbox;
+using Kiln.Oci;
+
+namespace Kiln.Node.Engines.Buildah;
+
+/// <summary>
+/// Builds Dockerfiles with buildah, rootless, in a <see cref="Jail"/>. The build's store is its own, over the repository's
+/// step cache and the bases, both read-only.
+/// </summary>
+internal sealed class BuildahEngine(
+    BuildahProbe probe,
+    Jail jail,
+    BaseStores bases,
+    StepCache steps,
+    BuildLimits limits
+) : IEngine
+{
+    // Past about 78 layers storage mounts by the short names l/X relative to its own store, so the names of the read-only
+    // stores must exist there too: relative links, straight to ID/diff. They go before the store becomes a generation.
+    private const string BuildScript = """
+        mkdir -p /build/store/overlay/l
+        for s in /steps/* /bases/*; do
+            [ ! -d $s/overlay/l ] || find $s/overlay/l -type l -printf '%f %l\n' | while read -r name to; do
+                ln -sfn "../../../..$s/overlay/${to#../}" /build/store/overlay/l/$name; done
+        done
+        rc=0; "$@" 2>&1 || rc=$?
+        find /build/store/overlay/l -lname '../../../../*' -delete
+        exit $rc
+        """;
+
+    private static readonly Platform Host = BuildahProbe.HostPlatform;
+
+    public string Name => probe.Name;
+
+    public EngineAbilities Abilities => probe.Abilities;
+
+    public IReadOnlyList<BaseReference> BasesOf(LeaseTask task, string recipe)
+    {
+        var (file, stage) = Read(task, recipe);
+        return new DockerfileBases(file, task.Args, task.Platform, Host, stage).References();
+    }
+
+    public async Task<EngineResult> BuildAsync(EngineTask task, IBuildListener listener, CancellationToken cancel)
+    {
+        var (file, stage) = Read(task.Task, task.Recipe);
+        listener.Phase(BuildPhases.Pulling);
+        var stores = new List<string>();
+        foreach (var image in task.Bases)
+        {
+            stores.Add(await bases.StoreOfAsync(image, listener.Log, cancel));
+        }
+
+        using var cache = steps.Use(task.CacheScope, task.Task.UseStepCache);
+        var binds = cache
+            .Stores.Select((s, i) => new JailBind(s, $"/steps/{i:000}"))
+            .Concat(stores.Distinct().Select((s, i) => new JailBind(s, $"/bases/{i:000}")))
+            .ToList();
+        var inputs = Prepare(task, file, stage);
+        listener.Phase(BuildPhases.Building);
+        var output = new BuildahOutput(file, stage, listener, inputs.Display);
+        var network = probe.NetworkFor(task.Task.Network);
+        var run = new JailRun(
+            task.Directory,
+            network,
+            binds,
+            ["sh", "-c", BuildScript, "sh", .. inputs.Command],
+            limits
+        );
+        var exit = await jail.RunAsync(run, output.Add, cancel);
+        output.End(exit.Code == 0 && exit.Exceeded is null);
+        if (exit.Exceeded is not null || exit.Code != 0)
+        {
+            return BuildahFailure.Explain(exit, output);
+        }
+
+        listener.Phase(BuildPhases.Pushing);
+        var export = new BuildahExport(jail, task, binds, limits);
+        var finalBase = FinalBase(task, file, stage);
+        var known = KnownLayers(task, cache);
+        return await export.RunAsync(known, finalBase, inputs.Display, listener, cancel) with { Steps = output.Steps };
+    }
+
+    public async Task KeepStepsAsync(
+        EngineTask task,
+        IReadOnlyDictionary<string, Descriptor> layers,
+        CancellationToken cancel
+    )
+    {
+        var build = new UntrustedTree(Path.Combine(task.Directory, "build"));
+        var made = build.Read(64 << 20, "store", "overlay-layers", "layers.json");
+        // A build that was all cached leaves no layer of its own.
+        if (
+            build.Directory("store") is { } store
+            && made is not null
+            && Encoding.UTF8.GetString(made).Trim() is not ("" or "[]" or "null")
+        )
+        {
+            await steps.AddAsync(task.CacheScope, store, layers, cancel);
+        }
+    }
+
+    public Task CleanUpAsync(string directory, CancellationToken cancel) => jail.RemoveAsync(directory, cancel);
+
+    private static (Dockerfile File, int Stage) Read(LeaseTask task, string recipe)
+    {
+        if (!Dockerfile.TryParse(recipe, out var file, out var fault))
+        {
+            throw new FormatException(fault);
+        }
+
+        var stage = file.StageIndex(task.Target);
+        return stage >= 0
+            ? (file, stage)
+            : throw new FormatException($"there is no stage '{task.Target}' in the recipe");
+    }
+
+    private sealed record Inputs(List<string> Command, Func<string, string> Display);
+
+    private Inputs Prepare(EngineTask task, Dockerfile file, int stage)
+    {
+        var build = Path.Combine(task.Directory, "build");
+        var byReference = task.Bases.ToDictionary(b => b.Reference);
+        var recipe = new DockerfileBases(file, task.Task.Args, task.Task.Platform, Host, stage).Rewrite(
+            reference => BaseStores.ImageName(byReference[reference].Manifest),
+            lowerHeredocs: !probe.KnowsHeredocs
+        );
+        File.WriteAllText(Path.Combine(build, "Containerfile"), recipe);
+        var secrets = Directory.CreateDirectory(
+            Path.Combine(build, "secrets"),
+            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
+        );
+        foreach (var secret in task.Task.Secrets ?? [])
+        {
+            File.WriteAllBytes(Path.Combine(secrets.FullName, secret.Id), secret.Value);
+        }
+
+        var names = task.Bases.Select(b => (Internal: BaseStores.ImageName(b.Manifest), b.Reference.Written)).ToList();
+        string Display(string line) =>
+            names.Aggregate(line, (text, name) => text.Replace(name.Internal, name.Written, StringComparison.Ordinal));
+        return new Inputs(Command(task.Task), Display);
+    }
+
+    private static List<string> Command(LeaseTask task)
+    {
+        List<string> command =
+        [
+            "buildah",
+            "bud",
+            "--layers",
+            "--pull-never",
+            "--isolation",
+            "chroot",
+            // The jail's own network namespace decides; buildah's chroot isolation knows no other word.
+            "--network",
+            "host",
+            // Docker's format keeps HEALTHCHECK, SHELL and ONBUILD; the product is OCI all the same.
+            "--format",
+            "docker",
+            "--identity-label=false",
+            "--iidfile",
+            "/build/iid",
+            "-f",
+            "/build/Containerfile",
+        ];
+        if (task.SourceDateEpoch is { } epoch)
+        {
+            command.AddRange(["--timestamp", epoch.ToString(CultureInfo.InvariantCulture)]);
+        }
+
+        if (!task.UseStepCache)
+        {
+            command.Add("--no-cache");
+        }
+
+        command.AddRange(task.Args.SelectMany(a => new[] { "--build-arg", $"{a.Key}={a.Value}" }));
+        command.AddRange(task.Labels.SelectMany(l => new[] { "--label", $"{l.Key}={l.Value}" }));
+        command.AddRange(
+            (task.Secrets ?? []).SelectMany(s => new[] { "--secret", $"id={s.Id},src=/build/secrets/{s.Id}" })
+        );
+        command.Add("/build/ctx");
+        return command;
+    }
+
+    private static FetchedBase? FinalBase(EngineTask task, Dockerfile file, int stage)
+    {
+        var references = new DockerfileBases(file, task.Task.Args, task.Task.Platform, Host, stage);
+        return references.BaseOf(stage) is { } reference ? task.Bases.First(b => b.Reference == reference) : null;
+    }
+
+    private static Dictionary<string, Descriptor> KnownLayers(EngineTask task, StepCacheUse cache)
+    {
+        var known = new Dictionary<string, Descriptor>(cache.Layers, StringComparer.Ordinal);
+        foreach (var image in task.Bases)
+        {
+            foreach (var (diffId, layer) in image.DiffIds.Zip(image.Layers))
+            {
+                known[diffId.ToString()] = layer;
+            }
+        }
+
+        return known;
+    }
+}

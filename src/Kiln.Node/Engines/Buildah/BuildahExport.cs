@@ -1,0 +1,185 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Kiln.BuildSpec;
+using Kiln.Node.Sandbox;
+using Kiln.Oci;
+
+namespace Kiln.Node.Engines.Buildah;
+
+/// <summary>
+/// Takes an image out of a build's store: an OCI layout in which every layer that is known already has an empty
+/// placeholder named by its diff ID, so that buildah writes and compresses the new layers only.
+/// </summary>
+internal sealed class BuildahExport(Jail jail, EngineTask task, IReadOnlyList<JailBind> stores, BuildLimits limits)
+{
+    private const int MaxJson = 8 << 20;
+
+    // What image-spec, config.md, has; Docker's own members (container_config, docker_version …) describe the build
+    // container, not the image.
+    private static readonly string[] ConfigMembers =
+    [
+        "created",
+        "author",
+        "architecture",
+        "variant",
+        "os",
+        "os.version",
+        "os.features",
+        "config",
+        "rootfs",
+        "history",
+    ];
+
+    private static readonly string[] RuntimeMembers =
+    [
+        "User",
+        "ExposedPorts",
+        "Env",
+        "Entrypoint",
+        "Cmd",
+        "Volumes",
+        "WorkingDir",
+        "Labels",
+        "StopSignal",
+        "Healthcheck",
+        "OnBuild",
+        "Shell",
+    ];
+
+    public async Task<EngineResult> RunAsync(
+        IReadOnlyDictionary<string, Descriptor> known,
+        FetchedBase? finalBase,
+        Func<string, string> display,
+        IBuildListener listener,
+        CancellationToken cancel
+    )
+    {
+        var build = new UntrustedTree(Path.Combine(task.Directory, "build"));
+        var image = Encoding.UTF8.GetString(
+            build.Read(200, "iid") ?? throw new EngineException("the build left no image id")
+        );
+        if (!Digest.TryParse(image.Trim(), out var id))
+        {
+            throw new EngineException("the build left something that is no image id");
+        }
+
+        var layout = PrepareLayout(known);
+        var said = new StringBuilder();
+        var run = new JailRun(
+            task.Directory,
+            NetworkModes.None,
+            [.. stores, new JailBind(layout, "/out")],
+            ["buildah", "push", "-q", "--format", "v2s2", id.Encoded, "oci:/out:product"],
+            limits
+        );
+        var exit = await jail.RunAsync(run, text => said.Append(Encoding.UTF8.GetString(text)), cancel);
+        if (exit.Code != 0)
+        {
+            listener.Log(Encoding.UTF8.GetBytes(said.ToString()));
+            throw new EngineException(
+                $"the image could not be taken out of buildah's store: {exit.Exceeded ?? said.ToString().Trim()}"
+            );
+        }
+
+        return Read(new UntrustedTree(layout), id, known, display) with
+        {
+            Base = finalBase,
+        };
+    }
+
+    private string PrepareLayout(IReadOnlyDictionary<string, Descriptor> known)
+    {
+        var layout = Path.Combine(task.Directory, "out");
+        var blobs = Directory.CreateDirectory(Path.Combine(layout, "blobs", "sha256")).FullName;
+        File.WriteAllText(Path.Combine(layout, "oci-layout"), """{"imageLayoutVersion":"1.0.0"}""");
+        File.WriteAllText(Path.Combine(layout, "index.json"), """{"schemaVersion":2,"manifests":[]}""");
+        foreach (var diffId in known.Keys)
+        {
+            File.Create(Path.Combine(blobs, Digest.Parse(diffId).Encoded)).Dispose();
+        }
+
+        return layout;
+    }
+
+    private static EngineResult Read(
+        UntrustedTree layout,
+        Digest image,
+        IReadOnlyDictionary<string, Descriptor> known,
+        Func<string, string> display
+    )
+    {
+        var index = JsonSerializer.Deserialize(Json(layout, "index.json"), NodeJson.Default.ImageIndex)!;
+        var manifest = JsonSerializer.Deserialize(
+            Blob(layout, index.Manifests[^1].Digest),
+            NodeJson.Default.ImageManifest
+        )!;
+        var config = JsonNode.Parse(Blob(layout, image))!.AsObject();
+        var diffIds = config["rootfs"]!["diff_ids"]!
+            .AsArray()
+            .Select(d => Digest.Parse(d!.GetValue<string>()))
+            .ToList();
+        if (diffIds.Count != manifest.Layers.Count)
+        {
+            throw new EngineException($"the image has {diffIds.Count} diff ids but {manifest.Layers.Count} layers");
+        }
+
+        var layers = diffIds.Zip(manifest.Layers, (diffId, layer) => Layer(layout, diffId, layer, known)).ToList();
+        return new EngineResult { Config = Encoding.UTF8.GetBytes(display(Clean(config))), Layers = layers };
+    }
+
+    private static EngineLayer Layer(
+        UntrustedTree layout,
+        Digest diffId,
+        Descriptor layer,
+        IReadOnlyDictionary<string, Descriptor> known
+    )
+    {
+        if (known.TryGetValue(diffId.ToString(), out var descriptor))
+        {
+            return new EngineLayer(diffId, descriptor, null, descriptor.MediaType);
+        }
+
+        Stream Open() =>
+            layout.Open("blobs", "sha256", layer.Digest.Encoded)
+            ?? throw new EngineException($"the layer {layer.Digest} is not in the layout");
+        return new EngineLayer(diffId, null, Open, MediaTypes.OciLayerGzip);
+    }
+
+    private static string Clean(JsonObject config)
+    {
+        Keep(config, ConfigMembers);
+        if (config["config"] is JsonObject runtime)
+        {
+            Keep(runtime, RuntimeMembers);
+        }
+
+        return config.ToJsonString();
+    }
+
+    private static void Keep(JsonObject json, string[] members)
+    {
+        foreach (var name in json.Select(m => m.Key).Except(members, StringComparer.Ordinal).ToList())
+        {
+            json.Remove(name);
+        }
+
+        foreach (var name in json.Where(m => m.Value is null).Select(m => m.Key).ToList())
+        {
+            json.Remove(name);
+        }
+    }
+
+    private static byte[] Blob(UntrustedTree layout, Digest digest)
+    {
+        var bytes =
+            layout.Read(MaxJson, "blobs", digest.Algorithm, digest.Encoded)
+            ?? throw new EngineException($"{digest} is not in the exported layout");
+        return Digest.Of(bytes, digest.Algorithm) == digest
+            ? bytes
+            : throw new EngineException($"{digest} has other bytes than its name says");
+    }
+
+    private static byte[] Json(UntrustedTree layout, string name) =>
+        layout.Read(MaxJson, name) ?? throw new EngineException($"the exported layout has no {name}");
+}

@@ -1,0 +1,68 @@
+using Kiln.BuildSpec;
+using Kiln.Node.Sandbox;
+
+namespace Kiln.Node.Engines.Buildah;
+
+/// <summary>Turns a buildah run that did not succeed into a result that helps.</summary>
+internal static class BuildahFailure
+{
+    private const int TailLines = 10;
+
+    // What the kernel's kill of the whole jail looks like from outside.
+    private const int Killed = 137;
+    private const int Terminated = 143;
+
+    public static EngineResult Explain(JailExit exit, BuildahOutput output)
+    {
+        if (exit.Exceeded is { } limit)
+        {
+            return Result(FailureReasons.LimitExceeded, $"{limit}; it was ended{At(output)}", null, output);
+        }
+
+        if (exit.Code is Killed or Terminated && output.Error is null)
+        {
+            return Result(
+                FailureReasons.SystemError,
+                $"the build's processes were killed from outside{At(output)}",
+                null,
+                output
+            );
+        }
+
+        var error = output.Error ?? "";
+        if (error.Contains("no space left on device", StringComparison.Ordinal))
+        {
+            return Result(FailureReasons.SystemError, $"the build node's disk is full{At(output)}", null, output);
+        }
+
+        var ran = error.Contains("building at STEP \"RUN", StringComparison.Ordinal) || exit.Code != 125;
+        return ran
+            ? Result(FailureReasons.RecipeError, $"{Step(output)} exited with {exit.Code}", exit.Code, output)
+            : Result(FailureReasons.RecipeError, $"{Step(output)} failed: {Short(error)}", exit.Code, output);
+    }
+
+    private static EngineResult Result(string reason, string what, int? code, BuildahOutput output)
+    {
+        var tail = output.Tail.TakeLast(TailLines).ToList();
+        var message = tail.Count == 0 ? what : $"{what}; the log ends with:\n{string.Join('\n', tail)}";
+        return new EngineResult
+        {
+            Reason = reason,
+            Message = message,
+            ExitCode = code,
+            Steps = output.Steps,
+        };
+    }
+
+    private static string Step(BuildahOutput output) =>
+        output.Steps is [.., var last] ? $"step {last.Number}/{last.Total} ({last.Text})" : "the recipe";
+
+    private static string At(BuildahOutput output) => output.Steps.Count == 0 ? "" : " in " + Step(output);
+
+    // buildah wraps the cause in what it was doing: building at STEP "…": cause.
+    private static string Short(string error)
+    {
+        var end = error.LastIndexOf("\": ", StringComparison.Ordinal);
+        return error.StartsWith("building at STEP", StringComparison.Ordinal) && end > 0 ? error[(end + 3)..] : error;
+    }
+}

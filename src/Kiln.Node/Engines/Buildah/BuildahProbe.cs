@@ -1,0 +1,102 @@
+using System.Runtime.InteropServices;
+using System.Text.RegularExpressions;
+using Kiln.BuildSpec;
+using Kiln.Node.Sandbox;
+using Kiln.Oci;
+
+namespace Kiln.Node.Engines.Buildah;
+
+/// <summary>What buildah can do on this machine, found out by asking it and by trying the jail.</summary>
+internal sealed partial record BuildahProbe(string Name, Version Version, string? NoNetwork, bool HostNetwork)
+{
+    /// <summary>Here-documents came with buildah 1.33.</summary>
+    public bool KnowsHeredocs => Version >= new Version(1, 33);
+
+    public static Platform HostPlatform { get; } =
+        new("linux", RuntimeInformation.OSArchitecture == Architecture.Arm64 ? "arm64" : "amd64");
+
+    public EngineAbilities Abilities =>
+        new()
+        {
+            RecipeTypes = [RecipeTypes.Dockerfile],
+            Platforms = [HostPlatform],
+            Networks = [NetworkModes.Isolated, NetworkModes.None, .. HostNetwork ? new[] { NetworkModes.Host } : []],
+            StepCache = true,
+        };
+
+    /// <summary>What is in force where <paramref name="wanted"/> was asked for.</summary>
+    public string NetworkFor(string wanted) =>
+        wanted == NetworkModes.Isolated && NoNetwork is not null ? NetworkModes.None : wanted;
+
+    /// <summary>The probe, or in <c>Unavailable</c> why nothing can be built here and what to do about it.</summary>
+    public static async Task<(BuildahProbe? Probe, string? Unavailable)> RunAsync(
+        Jail jail,
+        string directory,
+        BuildLimits limits,
+        bool allowHostNetwork,
+        CancellationToken cancel
+    )
+    {
+        if (Programs.Find("buildah") is null)
+        {
+            return (
+                null,
+                "buildah is not installed; install it (apt-get install buildah uidmap slirp4netns) and start kiln again"
+            );
+        }
+
+        var (code, output) = await Programs.RunAsync("buildah", ["--version"], cancel);
+        if (code != 0 || VersionText().Match(output) is not { Success: true } match)
+        {
+            return (null, $"'buildah --version' did not say a version but: {output.Trim()}");
+        }
+
+        if (!jail.Users.HasRange)
+        {
+            return (
+                null,
+                "this user has no range of 65536 subordinate ids, or newuidmap is not installed; "
+                    + "install uidmap and let an administrator run: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
+            );
+        }
+
+        if (await TryJailAsync(jail, directory, limits, cancel) is { } fault)
+        {
+            return (null, fault);
+        }
+
+        var version = Version.Parse(match.Value);
+        return (new BuildahProbe($"buildah {version}", version, Slirp.Unavailable(), allowHostNetwork), null);
+    }
+
+    private static async Task<string?> TryJailAsync(
+        Jail jail,
+        string directory,
+        BuildLimits limits,
+        CancellationToken cancel
+    )
+    {
+        var trial = Path.Combine(directory, "probe");
+        Directory.CreateDirectory(trial);
+        try
+        {
+            var said = new List<byte>();
+            var run = new JailRun(trial, NetworkModes.None, [], ["true"], limits);
+            var exit = await jail.RunAsync(run, text => said.AddRange(text), cancel);
+            return exit.Code == 0
+                ? null
+                : $"this machine does not let a build be kept apart: {System.Text.Encoding.UTF8.GetString([.. said]).Trim()}";
+        }
+        catch (SandboxException e)
+        {
+            return $"this machine does not let a build be kept apart: {e.Message}";
+        }
+        finally
+        {
+            await jail.RemoveAsync(trial, CancellationToken.None);
+        }
+    }
+
+    [GeneratedRegex(@"\d+\.\d+(\.\d+)?", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex VersionText();
+}

@@ -1,0 +1,176 @@
+using System.Globalization;
+using System.Text.Json;
+using Kiln.Node.Sandbox;
+using Kiln.Oci;
+
+namespace Kiln.Node.Engines.Buildah;
+
+/// <summary>
+/// Steps of earlier builds, one cache for each scope (repository). A successful build's whole store becomes a
+/// <em>generation</em>; later builds of the scope see all generations as read-only stores. What a generation holds was
+/// written by a build, so no other scope ever sees it.
+/// <code>
+/// steps/SCOPE/7/store/        a containers/storage root
+/// steps/SCOPE/7/layers.json   diff ID → descriptor of the blob that was handed over for it
+/// </code>
+/// </summary>
+internal sealed class StepCache(string directory, Jail jail)
+{
+    /// <summary>Overlay mounts take so many lower stores well; past it a scope starts over.</summary>
+    private const int MaxGenerations = 16;
+
+    /// <summary>Scopes kept on a node; the least recently used one goes first.</summary>
+    private const int MaxScopes = 64;
+
+    private readonly Lock _lock = new();
+    private readonly Dictionary<string, int> _inUse = new(StringComparer.Ordinal);
+
+    /// <summary>What a build of <paramref name="scope"/> may use; dispose it when the build is over.</summary>
+    public StepCacheUse Use(string scope, bool enabled)
+    {
+        lock (_lock)
+        {
+            _inUse[scope] = _inUse.GetValueOrDefault(scope) + 1;
+        }
+
+        var generations = enabled ? Generations(scope) : [];
+        var layers = new Dictionary<string, Descriptor>(StringComparer.Ordinal);
+        foreach (var generation in generations)
+        {
+            var file = Path.Combine(generation, "layers.json");
+            foreach (
+                var (diffId, descriptor) in JsonSerializer.Deserialize(
+                    File.ReadAllBytes(file),
+                    NodeJson.Default.DictionaryStringDescriptor
+                )!
+            )
+            {
+                layers[diffId] = descriptor;
+            }
+        }
+
+        return new StepCacheUse([.. generations.Select(g => Path.Combine(g, "store"))], layers, () => Release(scope));
+    }
+
+    /// <summary>Makes a finished build's store the newest generation of its scope.</summary>
+    /// <param name="scope">The repository.</param>
+    /// <param name="store">The store; it is moved. Must be a directory, not a link.</param>
+    /// <param name="layers">The blobs that the build's new layers were handed over as, by diff ID.</param>
+    public async Task AddAsync(
+        string scope,
+        string store,
+        IReadOnlyDictionary<string, Descriptor> layers,
+        CancellationToken cancel
+    )
+    {
+        var home = Path.Combine(directory, scope);
+        Directory.CreateDirectory(home);
+        var staging = Path.Combine(home, "new-" + Guid.NewGuid().ToString("n"));
+        Directory.CreateDirectory(staging);
+        Directory.Move(store, Path.Combine(staging, "store"));
+        await File.WriteAllBytesAsync(
+            Path.Combine(staging, "layers.json"),
+            JsonSerializer.SerializeToUtf8Bytes(
+                new Dictionary<string, Descriptor>(layers),
+                NodeJson.Default.DictionaryStringDescriptor
+            ),
+            cancel
+        );
+        lock (_lock)
+        {
+            var next = Numbers(scope).DefaultIfEmpty(0).Max() + 1;
+            Directory.Move(staging, Path.Combine(home, next.ToString(CultureInfo.InvariantCulture)));
+        }
+
+        await TrimAsync(scope, cancel);
+    }
+
+    /// <summary>Removes what a killed node left half done.</summary>
+    public async Task SweepAsync(CancellationToken cancel)
+    {
+        foreach (var scope in Directory.EnumerateDirectories(directory))
+        {
+            foreach (var left in Directory.EnumerateDirectories(scope, "*-*"))
+            {
+                await jail.RemoveAsync(left, cancel);
+            }
+        }
+    }
+
+    private void Release(string scope)
+    {
+        lock (_lock)
+        {
+            _inUse[scope]--;
+            Directory.SetLastWriteTimeUtc(Scope(scope), TimeProvider.System.GetUtcNow().UtcDateTime);
+        }
+    }
+
+    private string Scope(string scope) => Directory.CreateDirectory(Path.Combine(directory, scope)).FullName;
+
+    // Newest first: storage asks the stores in this order.
+    private string[] Generations(string scope) =>
+        [
+            .. Numbers(scope)
+                .OrderDescending()
+                .Select(n => Path.Combine(directory, scope, n.ToString(CultureInfo.InvariantCulture))),
+        ];
+
+    private List<int> Numbers(string scope) =>
+        Directory.Exists(Path.Combine(directory, scope))
+            ?
+            [
+                .. Directory
+                    .EnumerateDirectories(Path.Combine(directory, scope))
+                    .Select(d => int.TryParse(Path.GetFileName(d), CultureInfo.InvariantCulture, out var n) ? n : 0)
+                    .Where(n => n > 0),
+            ]
+            : [];
+
+    private async Task TrimAsync(string scope, CancellationToken cancel)
+    {
+        var doomed = new List<string>();
+        lock (_lock)
+        {
+            if (Numbers(scope).Count > MaxGenerations && _inUse.GetValueOrDefault(scope) <= 1)
+            {
+                // Newer generations stand on older ones, so all go but the newest's successor starts afresh.
+                doomed.AddRange(Generations(scope).Select(Doom));
+            }
+
+            var idle = Directory
+                .EnumerateDirectories(directory)
+                .Where(d => _inUse.GetValueOrDefault(Path.GetFileName(d)) == 0)
+                .OrderByDescending(Directory.GetLastWriteTimeUtc)
+                .Skip(MaxScopes)
+                .ToList();
+            doomed.AddRange(idle.SelectMany(d => Directory.EnumerateDirectories(d)).Select(Doom));
+        }
+
+        foreach (var generation in doomed)
+        {
+            await jail.RemoveAsync(generation, cancel);
+        }
+    }
+
+    // A rename first: the generation is gone for every later build at once, however long the removal takes.
+    private static string Doom(string generation)
+    {
+        var doomed = Path.Combine(Path.GetDirectoryName(generation)!, "old-" + Guid.NewGuid().ToString("n"));
+        Directory.Move(generation, doomed);
+        return doomed;
+    }
+}
+
+/// <summary>The read-only stores of a scope, newest first, and the blobs of the layers in them.</summary>
+internal sealed class StepCacheUse(
+    IReadOnlyList<string> stores,
+    IReadOnlyDictionary<string, Descriptor> layers,
+    Action release
+) : IDisposable
+{
+    public IReadOnlyList<string> Stores { get; } = stores;
+    public IReadOnlyDictionary<string, Descriptor> Layers { get; } = layers;
+
+    public void Dispose() => release();
+}

@@ -1,0 +1,119 @@
+using System.Globalization;
+
+namespace Kiln.Node.Sandbox;
+
+/// <summary>The processes under one process, read from /proc: how many, and how much memory they hold.</summary>
+internal static class ProcessTree
+{
+    /// <summary>Processes and resident bytes of <paramref name="root"/> and all its descendants.</summary>
+    public static (int Processes, long ResidentBytes) Measure(int root)
+    {
+        var children = new Dictionary<int, List<int>>();
+        foreach (var directory in Directory.EnumerateDirectories("/proc"))
+        {
+            if (
+                int.TryParse(Path.GetFileName(directory), CultureInfo.InvariantCulture, out var pid)
+                && Parent(pid) is { } parent
+            )
+            {
+                (children.TryGetValue(parent, out var list) ? list : children[parent] = []).Add(pid);
+            }
+        }
+
+        var processes = 0;
+        var bytes = 0L;
+        var open = new Stack<int>([root]);
+        while (open.TryPop(out var pid))
+        {
+            processes++;
+            bytes += Resident(pid);
+            foreach (var child in children.GetValueOrDefault(pid, []))
+            {
+                open.Push(child);
+            }
+        }
+
+        return (processes, bytes);
+    }
+
+    /// <summary>The tasks (threads included) of one user id.</summary>
+    public static int TasksOf(long uid)
+    {
+        var marker = $"\t{uid.ToString(CultureInfo.InvariantCulture)}\t";
+        var tasks = 0;
+        foreach (var directory in Directory.EnumerateDirectories("/proc"))
+        {
+            if (int.TryParse(Path.GetFileName(directory), CultureInfo.InvariantCulture, out _))
+            {
+                tasks += TasksOf(directory, marker);
+            }
+        }
+
+        return tasks;
+    }
+
+    private static int TasksOf(string directory, string marker)
+    {
+        try
+        {
+            var mine = false;
+            foreach (var line in File.ReadLines(Path.Combine(directory, "status")))
+            {
+                if (line.StartsWith("Uid:", StringComparison.Ordinal))
+                {
+                    mine = line.Contains(marker, StringComparison.Ordinal);
+                }
+                else if (mine && line.StartsWith("Threads:", StringComparison.Ordinal))
+                {
+                    return int.Parse(line.AsSpan("Threads:".Length).Trim(), CultureInfo.InvariantCulture);
+                }
+            }
+        }
+        catch (IOException)
+        {
+            // It has ended in the meantime.
+        }
+
+        return 0;
+    }
+
+    // /proc/PID/stat: pid (comm) state ppid …; comm may hold spaces and parentheses.
+    private static int? Parent(int pid)
+    {
+        var stat = Text($"/proc/{pid}/stat");
+        var end = stat?.LastIndexOf(')') ?? -1;
+        return
+            end > 0
+            && int.TryParse(
+                stat!.AsSpan(end + 4).ToString().Split(' ')[0],
+                CultureInfo.InvariantCulture,
+                out var parent
+            )
+            ? parent
+            : null;
+    }
+
+    private static long Resident(int pid)
+    {
+        var fields = Text($"/proc/{pid}/statm")?.Split(' ');
+        // Shared pages (the third field) are mostly the same libraries over and over.
+        return fields is { Length: > 2 }
+            ? (
+                long.Parse(fields[1], CultureInfo.InvariantCulture)
+                - long.Parse(fields[2], CultureInfo.InvariantCulture)
+            ) * Environment.SystemPageSize
+            : 0;
+    }
+
+    private static string? Text(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+}
