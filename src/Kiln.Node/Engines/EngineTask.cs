@@ -17,12 +17,15 @@ public sealed record EngineTask
     /// <summary>The recipe's text.</summary>
     public required string Recipe { get; init; }
 
-    /// <summary>The directory with the build context, already unpacked.</summary>
-    public required string ContextDirectory { get; init; }
+    /// <summary>Plain tars with the build context, to be unpacked over each other in this order.</summary>
+    public required IReadOnlyList<ContextArchive> Contexts { get; init; }
 
     /// <summary>The images that the recipe starts from or copies from, fetched and pinned.</summary>
     public required IReadOnlyList<FetchedBase> Bases { get; init; }
 }
+
+/// <summary>A tar in the build's directory; <see cref="Strip"/> leading components of its paths are dropped.</summary>
+public sealed record ContextArchive(string File, int Strip);
 
 /// <summary>A base image on this node's disk.</summary>
 /// <param name="Reference">The reference as the recipe has it, build arguments filled in, and its platform.</param>

@@ -22,7 +22,11 @@ internal sealed class BuildahEngine(
     // Past about 78 layers storage mounts by the short names l/X relative to its own store, so the names of the read-only
     // stores must exist there too: relative links, straight to ID/diff. They go before the store becomes a generation.
     private const string BuildScript = """
-        mkdir -p /build/store/overlay/l
+        set -eu
+        mkdir -p /build/ctx /build/store/overlay/l
+        for t in /build/contexts/*.tar; do
+            [ ! -e "$t" ] || tar -x --no-same-owner --strip-components="$(s=${t##*-}; echo ${s%.tar})" -C /build/ctx -f "$t"
+        done
         for s in /steps/* /bases/*; do
             [ ! -d $s/overlay/l ] || find $s/overlay/l -type l -printf '%f %l\n' | while read -r name to; do
                 ln -sfn "../../../..$s/overlay/${to#../}" /build/store/overlay/l/$name; done
@@ -54,7 +58,7 @@ internal sealed class BuildahEngine(
             stores.Add(await bases.StoreOfAsync(image, listener.Log, cancel));
         }
 
-        using var cache = steps.Use(task.CacheScope, task.Task.UseStepCache);
+        using var cache = steps.Use(Scope(task), task.Task.UseStepCache);
         var binds = cache
             .Stores.Select((s, i) => new JailBind(s, $"/steps/{i:000}"))
             .Concat(stores.Distinct().Select((s, i) => new JailBind(s, $"/bases/{i:000}")))
@@ -99,11 +103,21 @@ internal sealed class BuildahEngine(
             && Encoding.UTF8.GetString(made).Trim() is not ("" or "[]" or "null")
         )
         {
-            await steps.AddAsync(task.CacheScope, store, layers, cancel);
+            await steps.AddAsync(Scope(task), store, layers, cancel);
         }
     }
 
     public Task CleanUpAsync(string directory, CancellationToken cancel) => jail.RemoveAsync(directory, cancel);
+
+    // Cached steps stand on the bases they were built from, so they are kept with them: another base, another cache.
+    private static string Scope(EngineTask task)
+    {
+        var parts = task
+            .Bases.Select(b => b.Manifest.ToString())
+            .Order(StringComparer.Ordinal)
+            .Prepend(task.CacheScope);
+        return Digest.Of(Encoding.UTF8.GetBytes(string.Join('\n', parts))).Encoded[..32];
+    }
 
     private static (Dockerfile File, int Stage) Read(LeaseTask task, string recipe)
     {
@@ -128,6 +142,7 @@ internal sealed class BuildahEngine(
             reference => BaseStores.ImageName(byReference[reference].Manifest),
             lowerHeredocs: !probe.KnowsHeredocs
         );
+        Directory.CreateDirectory(build);
         File.WriteAllText(Path.Combine(build, "Containerfile"), recipe);
         var secrets = Directory.CreateDirectory(
             Path.Combine(build, "secrets"),

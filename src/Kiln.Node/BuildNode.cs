@@ -1,0 +1,153 @@
+using Kiln.BuildSpec;
+using Kiln.Client;
+using Kiln.Client.Registry;
+using Kiln.Node.Engines;
+using Kiln.Node.Engines.Buildah;
+using Kiln.Node.Fetching;
+using Kiln.Node.Sandbox;
+using Microsoft.Extensions.Logging;
+
+namespace Kiln.Node;
+
+/// <summary>
+/// A build node: claims leases, builds them, hands products over. The same whether it runs inside <c>kiln serve</c> or far
+/// away; only the <see cref="IBuildCoordinator"/> differs.
+/// </summary>
+public sealed partial class BuildNode : IDisposable
+{
+    private static readonly TimeSpan ClaimWait = TimeSpan.FromSeconds(50);
+    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(2);
+
+    private readonly NodeOptions _options;
+    private readonly NodeDirectory _directory;
+    private readonly TimeProvider _time;
+    private readonly ILogger<BuildNode> _log;
+    private readonly RegistryClient _client;
+    private readonly BaseFetcher _fetcher;
+    private readonly Jail _jail;
+    private readonly StepCache _steps;
+    private readonly BuildLimits _limits;
+
+    public BuildNode(NodeOptions options, TimeProvider time, ILogger<BuildNode> log)
+    {
+        _options = options;
+        _time = time;
+        _log = log;
+        _directory = new NodeDirectory(options.Directory);
+        _client = new RegistryClient(
+            new RegistryClientOptions { InsecureRegistries = options.InsecureRegistries, Time = time }
+        );
+        _fetcher = new BaseFetcher(_client, _directory.Bases, options.DiskBytes);
+        _limits = new BuildLimits(
+            options.MemoryBytes,
+            options.DiskBytes,
+            options.Processes,
+            options.FreeDiskFloorBytes
+        );
+        _jail = new Jail(_directory.Root, time);
+        _steps = new StepCache(_directory.Steps, _jail);
+    }
+
+    /// <summary>The engine that was found, or null; see <see cref="Unavailable"/>.</summary>
+    public IEngine? Engine { get; private set; }
+
+    /// <summary>Why this node builds nothing, and what to do about it; null where it builds.</summary>
+    public string? Unavailable { get; private set; } = "the build node has not started yet";
+
+    /// <summary>Finds out what can be built here, and removes what a killed node left. Call once, before <see cref="RunAsync"/>.</summary>
+    public async Task PrepareAsync(CancellationToken cancel)
+    {
+        var (probe, unavailable) = await BuildahProbe.RunAsync(
+            _jail,
+            _directory.Root,
+            _limits,
+            _options.AllowHostNetwork,
+            cancel
+        );
+        Unavailable = unavailable;
+        if (probe is null)
+        {
+            LogUnavailable(_log, unavailable!);
+            return;
+        }
+
+        foreach (var left in Directory.EnumerateDirectories(_directory.Builds))
+        {
+            await _jail.RemoveAsync(left, cancel);
+        }
+
+        await _steps.SweepAsync(cancel);
+        Engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), _steps, _limits);
+        LogReady(_log, probe.Name, probe.NoNetwork is null ? "isolated" : $"none ({probe.NoNetwork})");
+    }
+
+    /// <summary>Claims and builds until <paramref name="cancel"/>; builds under way are then ended and given back.</summary>
+    public async Task RunAsync(IBuildCoordinator coordinator, CancellationToken cancel)
+    {
+        if (Engine is null)
+        {
+            return;
+        }
+
+        var claim = new LeaseClaim
+        {
+            Node = _options.Name,
+            Platforms = [.. Engine.Abilities.Platforms.Select(p => p.ToString())],
+            Recipes = Engine.Abilities.RecipeTypes,
+            Outputs = [BuildOutput.Oci],
+        };
+        var slots = Enumerable
+            .Range(0, _options.Concurrency)
+            .Select(_ => WorkAsync(coordinator, claim, Engine, cancel));
+        await Task.WhenAll(slots);
+    }
+
+    public void Dispose() => _client.Dispose();
+
+    private async Task WorkAsync(
+        IBuildCoordinator coordinator,
+        LeaseClaim claim,
+        IEngine engine,
+        CancellationToken cancel
+    )
+    {
+        while (!cancel.IsCancellationRequested)
+        {
+            try
+            {
+                if (await coordinator.ClaimAsync(claim, ClaimWait, cancel) is { } lease)
+                {
+                    using var build = new LeasedBuild(
+                        lease,
+                        coordinator,
+                        engine,
+                        _fetcher,
+                        _directory,
+                        _options,
+                        _time,
+                        _log
+                    );
+                    await build.RunAsync(cancel);
+                }
+            }
+            catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (Exception e)
+            {
+                LogFault(_log, e);
+                await Task.Delay(Pause, _time, cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Building with {Engine}, network {Network}")]
+    private static partial void LogReady(ILogger log, string engine, string network);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "This registry builds nothing: {Why}")]
+    private static partial void LogUnavailable(ILogger log, string why);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "A lease could not be worked on")]
+    private static partial void LogFault(ILogger log, Exception exception);
+}

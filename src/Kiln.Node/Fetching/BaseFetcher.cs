@@ -1,0 +1,124 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using Kiln.BuildSpec.Dockerfiles;
+using Kiln.Client;
+using Kiln.Client.Registry;
+using Kiln.Node.Engines;
+using Kiln.Oci;
+
+namespace Kiln.Node.Fetching;
+
+/// <summary>
+/// Resolves base images to digests and brings their verified blobs onto the node, with whatever credentials that takes;
+/// the build itself gets none.
+/// <code>
+/// bases/HEX/layout/    an OCI image layout; index.json is written last and says that it is whole
+/// bases/HEX/store/     the same unpacked, made by the engine
+/// </code>
+/// </summary>
+internal sealed class BaseFetcher(RegistryClient client, string directory, long maxBytes)
+{
+    private const int MaxConfigBytes = 8 << 20;
+    private readonly ConcurrentDictionary<string, SemaphoreSlim> _locks = new(StringComparer.Ordinal);
+
+    /// <exception cref="RegistryException">The image could not be had.</exception>
+    /// <exception cref="FormatException">The reference is none, or the image is not one that can be built on.</exception>
+    public async Task<FetchedBase> FetchAsync(BaseReference wanted, CancellationToken cancel)
+    {
+        if (!Reference.TryParse(wanted.Written, out var reference))
+        {
+            throw new FormatException($"'{wanted.Written}' is not an image reference");
+        }
+
+        var image = await client.ResolveAsync(reference, wanted.Platform, cancel);
+        var info = image.Manifest.Info;
+        var total = info.Layers.Sum(l => l.Size);
+        if (total > maxBytes)
+        {
+            throw new FormatException(
+                $"the base image {wanted.Written} has {total} bytes of layers; this node takes {maxBytes}"
+            );
+        }
+
+        var home = Path.Combine(directory, image.Manifest.Digest.Encoded);
+        var gate = _locks.GetOrAdd(home, _ => new SemaphoreSlim(1, 1));
+        await gate.WaitAsync(cancel);
+        try
+        {
+            var layout = Path.Combine(home, "layout");
+            if (!File.Exists(Path.Combine(layout, "index.json")))
+            {
+                await FillAsync(layout, image, cancel);
+            }
+
+            var config = await File.ReadAllBytesAsync(BlobPath(layout, info.Config!.Digest), cancel);
+            return new FetchedBase(wanted, image.Manifest.Digest, layout, info.Layers, DiffIds(config, wanted.Written));
+        }
+        finally
+        {
+            gate.Release();
+        }
+    }
+
+    private async Task FillAsync(string layout, ResolvedImage image, CancellationToken cancel)
+    {
+        var info = image.Manifest.Info;
+        if (info.Config is not { Size: <= MaxConfigBytes })
+        {
+            throw new FormatException(
+                $"{image.Reference} has no config of a usual size; it is not an image that can be built on"
+            );
+        }
+
+        var repository = RemoteRepository.Of(image.Reference);
+        Directory.CreateDirectory(Path.GetDirectoryName(BlobPath(layout, image.Manifest.Digest))!);
+        foreach (var blob in info.Layers.Prepend(info.Config))
+        {
+            var path = BlobPath(layout, blob.Digest);
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            if (!File.Exists(path))
+            {
+                await client.DownloadBlobAsync(repository, blob, path, cancel);
+            }
+        }
+
+        await File.WriteAllBytesAsync(BlobPath(layout, image.Manifest.Digest), image.Manifest.Bytes, cancel);
+        await File.WriteAllTextAsync(Path.Combine(layout, "oci-layout"), """{"imageLayoutVersion":"1.0.0"}""", cancel);
+        var entry = image.Manifest.Descriptor with
+        {
+            Annotations = new Dictionary<string, string> { ["org.opencontainers.image.ref.name"] = "latest" },
+        };
+        var index = JsonSerializer.SerializeToUtf8Bytes(
+            new ImageIndex { Manifests = [entry] },
+            NodeJson.Default.ImageIndex
+        );
+        var temporary = Path.Combine(layout, "index.json.new");
+        await File.WriteAllBytesAsync(temporary, index, cancel);
+        File.Move(temporary, Path.Combine(layout, "index.json"), overwrite: true);
+    }
+
+    private static Digest[] DiffIds(byte[] config, string written)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(config);
+            return
+            [
+                .. document
+                    .RootElement.GetProperty("rootfs")
+                    .GetProperty("diff_ids")
+                    .EnumerateArray()
+                    .Select(d => Digest.Parse(d.GetString()!)),
+            ];
+        }
+        catch (Exception e)
+            when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        {
+            throw new FormatException(
+                $"{written} is not an image that can be built on: its config has no list of layers", e);
+        }
+    }
+
+    private static string BlobPath(string layout, Digest digest) =>
+        Path.Combine(layout, "blobs", digest.Algorithm, digest.Encoded);
+}

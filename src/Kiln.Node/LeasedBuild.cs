@@ -1,0 +1,200 @@
+using System.Text;
+using Kiln.BuildSpec;
+using Kiln.Client;
+using Kiln.Node.Engines;
+using Kiln.Node.Fetching;
+using Kiln.Node.Publishing;
+using Kiln.Node.Sandbox;
+using Microsoft.Extensions.Logging;
+
+namespace Kiln.Node;
+
+/// <summary>One lease from claim to result: fetch with credentials, build without, hand over.</summary>
+internal sealed partial class LeasedBuild(
+    Lease lease,
+    IBuildCoordinator coordinator,
+    IEngine engine,
+    BaseFetcher fetcher,
+    NodeDirectory directory,
+    NodeOptions options,
+    TimeProvider time,
+    ILogger log
+) : IDisposable
+{
+    private readonly BuildReport _report = new(lease, coordinator, time);
+
+    /// <summary>Builds and reports. <paramref name="stop"/> ends the build and gives the lease back.</summary>
+    public async Task RunAsync(CancellationToken stop)
+    {
+        LogClaimed(log, lease.Execution, lease.Repository, lease.Attempt);
+        var home = directory.CreateBuild(lease.Id);
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(lease.Task.TimeoutSeconds), time);
+        using var any = CancellationTokenSource.CreateLinkedTokenSource(stop, timeout.Token, _report.Canceled);
+        var reporting = _report.RunAsync();
+        try
+        {
+            var result = await ResultAsync(home, any.Token);
+            if (_report.Lost)
+            {
+                LogLost(log, lease.Execution);
+            }
+            else if (stop.IsCancellationRequested && result.State != BuildStates.Succeeded)
+            {
+                await _report.FinishAsync(reporting);
+                await coordinator.GiveBackAsync(lease, CancellationToken.None);
+            }
+            else
+            {
+                await _report.FinishAsync(reporting);
+                await coordinator.CompleteAsync(
+                    lease,
+                    Classify(result, timeout.IsCancellationRequested),
+                    CancellationToken.None
+                );
+                LogDone(log, lease.Execution, result.State, result.Reason ?? "");
+            }
+        }
+        catch (LeaseLostException)
+        {
+            LogLost(log, lease.Execution);
+        }
+        finally
+        {
+            await _report.FinishAsync(reporting);
+            await engine.CleanUpAsync(home, CancellationToken.None);
+        }
+    }
+
+    public void Dispose() => _report.Dispose();
+
+    private LeaseResult Classify(LeaseResult result, bool timedOut) =>
+        result.State == BuildStates.Canceled && timedOut
+            ? Failed(
+                FailureReasons.Timeout,
+                $"the build ran longer than {lease.Task.TimeoutSeconds} s and was ended; ask for more with timeoutSeconds, up to this registry's limit"
+            )
+            : result;
+
+    private async Task<LeaseResult> ResultAsync(string home, CancellationToken cancel)
+    {
+        try
+        {
+            return await BuildAsync(home, cancel);
+        }
+        catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+        {
+            return new LeaseResult { State = BuildStates.Canceled, Steps = _report.Steps };
+        }
+        catch (FormatException e)
+        {
+            return Failed(FailureReasons.RecipeError, e.Message);
+        }
+        catch (RegistryException e)
+            when (e.Fault is RegistryFault.NotFound or RegistryFault.NotAllowed or RegistryFault.Refused)
+        {
+            return Failed(FailureReasons.RecipeError, $"a base image cannot be had: {e.Message}");
+        }
+        catch (Exception e) when (e is not LeaseLostException)
+        {
+            LogBuildFault(log, lease.Execution, e);
+            return Failed(FailureReasons.SystemError, e.Message) with { Retryable = true };
+        }
+    }
+
+    private async Task<LeaseResult> BuildAsync(string home, CancellationToken cancel)
+    {
+        _report.Phase(BuildPhases.Fetching);
+        var recipe = await RecipeAsync(cancel);
+        var bases = new List<FetchedBase>();
+        foreach (var reference in engine.BasesOf(lease.Task, recipe))
+        {
+            var image = await fetcher.FetchAsync(reference, cancel);
+            _report.Log(Encoding.UTF8.GetBytes($"FROM {reference.Written} is {image.Manifest}\n"));
+            bases.Add(image);
+        }
+
+        var contexts = await ContextFetcher.FetchAsync(
+            (digest, stop) => coordinator.OpenBlobAsync(lease, digest, stop),
+            lease.Task.Contexts,
+            Path.Combine(home, "build", "contexts"),
+            options.MaxContextBytes,
+            cancel
+        );
+        var task = new EngineTask
+        {
+            Directory = home,
+            CacheScope = lease.Repository,
+            Task = lease.Task,
+            Recipe = recipe,
+            Contexts = contexts,
+            Bases = bases,
+        };
+        var product = await engine.BuildAsync(task, _report, cancel);
+        if (product.Reason is not null)
+        {
+            return Failed(product.Reason, product.Message ?? product.Reason) with
+            {
+                ExitCode = product.ExitCode,
+                Steps = product.Steps,
+                Retryable = product.Reason == FailureReasons.SystemError,
+            };
+        }
+
+        return await HandOverAsync(task, product, cancel);
+    }
+
+    private async Task<LeaseResult> HandOverAsync(EngineTask task, EngineResult product, CancellationToken cancel)
+    {
+        var (manifest, made) = await new ProductPublisher(coordinator).PublishAsync(lease, task, product, cancel);
+        await engine.KeepStepsAsync(task, made, cancel);
+        return new LeaseResult
+        {
+            State = BuildStates.Succeeded,
+            Manifest = manifest,
+            Steps = product.Steps,
+            Confinement = _report.Confinement,
+            ResolvedDependencies =
+            [
+                .. task.Bases.Select(b => new ResolvedDependency
+                {
+                    Uri = $"docker://{b.Reference.Written}",
+                    Digest = b.Manifest,
+                }),
+            ],
+        };
+    }
+
+    private async Task<string> RecipeAsync(CancellationToken cancel)
+    {
+        await using var blob =
+            await coordinator.OpenBlobAsync(lease, lease.Task.Recipe.Digest, cancel)
+            ?? throw new FormatException("the recipe is no longer in the repository");
+        using var reader = new StreamReader(blob, Encoding.UTF8);
+        return await reader.ReadToEndAsync(cancel);
+    }
+
+    private LeaseResult Failed(string reason, string message) =>
+        new()
+        {
+            State = BuildStates.Failed,
+            Reason = reason,
+            Message = message,
+            Steps = _report.Steps,
+            Confinement = _report.Confinement,
+        };
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Building {Execution} of {Repository}, attempt {Attempt}")]
+    private static partial void LogClaimed(ILogger log, string execution, string repository, int attempt);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Build {Execution} {State} {Reason}")]
+    private static partial void LogDone(ILogger log, string execution, string state, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Build {Execution} lost its lease and was dropped")]
+    private static partial void LogLost(ILogger log, string execution);
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "Build {Execution} failed for a reason that is not the recipe's"
+    )]
+    private static partial void LogBuildFault(ILogger log, string execution, Exception exception);
+}
