@@ -115,7 +115,9 @@ internal sealed class BaseFetcher(RegistryClient client, string directory, long 
             when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
         {
             throw new FormatException(
-                $"{written} is not an image that can be built on: its config has no list of layers", e);
+                $"{written} is not an image that can be built on: its config has no list of layers",
+                e
+            );
         }
     }
 

@@ -66,7 +66,7 @@ internal sealed class BuildahEngine(
         var inputs = Prepare(task, file, stage);
         listener.Phase(BuildPhases.Building);
         var output = new BuildahOutput(file, stage, listener, inputs.Display);
-        var network = probe.NetworkFor(task.Task.Network);
+        var network = Confine(task.Task, listener);
         var run = new JailRun(
             task.Directory,
             network,
@@ -94,6 +94,12 @@ internal sealed class BuildahEngine(
         CancellationToken cancel
     )
     {
+        if (task.Task.SecretIds.Count > 0)
+        {
+            // A step that saw a secret must not stand in for one that would see another.
+            return;
+        }
+
         var build = new UntrustedTree(Path.Combine(task.Directory, "build"));
         var made = build.Read(64 << 20, "store", "overlay-layers", "layers.json");
         // A build that was all cached leaves no layer of its own.
@@ -130,6 +136,32 @@ internal sealed class BuildahEngine(
         return stage >= 0
             ? (file, stage)
             : throw new FormatException($"there is no stage '{task.Target}' in the recipe");
+    }
+
+    // What is in force is said before the first step runs.
+    private string Confine(LeaseTask task, IBuildListener listener)
+    {
+        var network = probe.NetworkFor(task.Network);
+        if (network != task.Network)
+        {
+            listener.Log(Encoding.UTF8.GetBytes($"This build has no network: {probe.NoNetwork}.\n"));
+        }
+
+        listener.Confined(
+            new BuildConfinement
+            {
+                Isolation = "namespaces",
+                Root = "subuid",
+                Network = network,
+                Limits = "rlimits+watcher",
+                MemoryBytes = limits.MemoryBytes,
+                DiskBytes = limits.DiskBytes,
+                Processes = limits.Processes,
+                TimeoutSeconds = task.TimeoutSeconds,
+                Engine = Name,
+            }
+        );
+        return network;
     }
 
     private sealed record Inputs(List<string> Command, Func<string, string> Display);
