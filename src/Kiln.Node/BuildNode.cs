@@ -27,10 +27,13 @@ public sealed partial class BuildNode : IDisposable
     private readonly Jail _jail;
     private readonly StepCache _steps;
     private readonly BuildLimits _limits;
+    private readonly NodeStatus _status;
+    private IEngine? _engine;
 
-    public BuildNode(NodeOptions options, TimeProvider time, ILogger<BuildNode> log)
+    public BuildNode(NodeOptions options, NodeStatus status, TimeProvider time, ILogger<BuildNode> log)
     {
         _options = options;
+        _status = status;
         _time = time;
         _log = log;
         _directory = new NodeDirectory(options.Directory);
@@ -48,12 +51,6 @@ public sealed partial class BuildNode : IDisposable
         _steps = new StepCache(_directory.Steps, _jail);
     }
 
-    /// <summary>The engine that was found, or null; see <see cref="Unavailable"/>.</summary>
-    public IEngine? Engine { get; private set; }
-
-    /// <summary>Why this node builds nothing, and what to do about it; null where it builds.</summary>
-    public string? Unavailable { get; private set; } = "the build node has not started yet";
-
     /// <summary>Finds out what can be built here, and removes what a killed node left. Call once, before <see cref="RunAsync"/>.</summary>
     public async Task PrepareAsync(CancellationToken cancel)
     {
@@ -64,9 +61,9 @@ public sealed partial class BuildNode : IDisposable
             _options.AllowHostNetwork,
             cancel
         );
-        Unavailable = unavailable;
         if (probe is null)
         {
+            _status.Abilities = NodeAbilities.None(unavailable!);
             LogUnavailable(_log, unavailable!);
             return;
         }
@@ -77,14 +74,21 @@ public sealed partial class BuildNode : IDisposable
         }
 
         await _steps.SweepAsync(cancel);
-        Engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), _steps, _limits);
+        _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), _steps, _limits);
+        _status.Abilities = new NodeAbilities
+        {
+            Engines = [_engine.Name],
+            Platforms = _engine.Abilities.Platforms,
+            RecipeTypes = _engine.Abilities.RecipeTypes,
+            Networks = _engine.Abilities.Networks,
+        };
         LogReady(_log, probe.Name, probe.NoNetwork is null ? "isolated" : $"none ({probe.NoNetwork})");
     }
 
     /// <summary>Claims and builds until <paramref name="cancel"/>; builds under way are then ended and given back.</summary>
     public async Task RunAsync(IBuildCoordinator coordinator, CancellationToken cancel)
     {
-        if (Engine is null)
+        if (_engine is null)
         {
             return;
         }
@@ -92,13 +96,13 @@ public sealed partial class BuildNode : IDisposable
         var claim = new LeaseClaim
         {
             Node = _options.Name,
-            Platforms = [.. Engine.Abilities.Platforms.Select(p => p.ToString())],
-            Recipes = Engine.Abilities.RecipeTypes,
+            Platforms = [.. _engine.Abilities.Platforms.Select(p => p.ToString())],
+            Recipes = _engine.Abilities.RecipeTypes,
             Outputs = [BuildOutput.Oci],
         };
         var slots = Enumerable
             .Range(0, _options.Concurrency)
-            .Select(_ => WorkAsync(coordinator, claim, Engine, cancel));
+            .Select(_ => WorkAsync(coordinator, claim, _engine, cancel));
         await Task.WhenAll(slots);
     }
 

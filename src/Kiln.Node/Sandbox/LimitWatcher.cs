@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Kiln.Node.Sandbox;
 
 /// <summary>What one build may use. Bytes.</summary>
@@ -21,7 +23,7 @@ internal sealed class LimitWatcher(BuildLimits limits, string directory, int pid
         {
             while (await timer.WaitForNextTickAsync(cancel))
             {
-                if (Exceeded() is { } sentence)
+                if (await ExceededAsync(cancel) is { } sentence)
                 {
                     return sentence;
                 }
@@ -35,7 +37,7 @@ internal sealed class LimitWatcher(BuildLimits limits, string directory, int pid
         return null;
     }
 
-    private string? Exceeded()
+    private async Task<string?> ExceededAsync(CancellationToken cancel)
     {
         var (processes, memory) = ProcessTree.Measure(pid);
         if (processes > limits.Processes)
@@ -54,12 +56,12 @@ internal sealed class LimitWatcher(BuildLimits limits, string directory, int pid
             return $"the build node's disk has less than {Size(limits.FreeDiskFloorBytes)} left";
         }
 
-        return DiskExceeded(free) ? $"the build wrote more than {Size(limits.DiskBytes)}" : null;
+        return await DiskExceededAsync(free, cancel) ? $"the build wrote more than {Size(limits.DiskBytes)}" : null;
     }
 
     // Walking the build's directory is dear, so it is measured only once the file system has lost as much as it may use,
     // and again after each further sixteenth.
-    private bool DiskExceeded(long free)
+    private async Task<bool> DiskExceededAsync(long free, CancellationToken cancel)
     {
         if (_freeAtStart - free < limits.DiskBytes || _measuredAtFree - free < limits.DiskBytes / 16)
         {
@@ -67,35 +69,29 @@ internal sealed class LimitWatcher(BuildLimits limits, string directory, int pid
         }
 
         _measuredAtFree = free;
-        return DiskUsage.Bytes(directory) > limits.DiskBytes;
+        // As root of the build's user namespace: its files may be closed to this user.
+        string[] arguments =
+        [
+            "--user",
+            "--target",
+            pid.ToString(CultureInfo.InvariantCulture),
+            "--setuid=0",
+            "--setgid=0",
+            "du",
+            "--summarize",
+            "--block-size=1",
+            "--one-file-system",
+            directory,
+        ];
+        var (code, output) = await Programs.RunAsync("nsenter", arguments, cancel);
+        var number = output.Split('\t', 2)[0];
+        return code == 0
+            && long.TryParse(number, CultureInfo.InvariantCulture, out var used)
+            && used > limits.DiskBytes;
     }
 
     private static long Free(string directory) => new DriveInfo(directory).AvailableFreeSpace;
 
     private static string Size(long bytes) =>
         bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):0.#} GiB" : $"{bytes >> 20} MiB";
-}
-
-/// <summary>What a directory tree takes on disk.</summary>
-internal static class DiskUsage
-{
-    private static readonly EnumerationOptions All = new()
-    {
-        RecurseSubdirectories = true,
-        IgnoreInaccessible = true,
-        AttributesToSkip = FileAttributes.ReparsePoint,
-        ReturnSpecialDirectories = false,
-    };
-
-    /// <summary>Bytes of the files that this user can see under <paramref name="directory"/>.</summary>
-    public static long Bytes(string directory)
-    {
-        var total = 0L;
-        foreach (var file in new DirectoryInfo(directory).EnumerateFiles("*", All))
-        {
-            total += file.Length;
-        }
-
-        return total;
-    }
 }

@@ -63,7 +63,7 @@ for d in null zero full random urandom tty; do bind /dev/$d dev/$d -; done
 mkdir dev/pts dev/shm
 gid5=; while read -r i _ n; do [ $i -gt 5 ] || [ $((i + n)) -le 5 ] || gid5=,gid=5; done </proc/self/gid_map # not with a single id
 mount -t devpts -o newinstance,nosuid,noexec,ptmxmode=0666,mode=0620$gid5 devpts dev/pts
-mount -t tmpfs -o mode=1777,nosuid,nodev,size=50% shm dev/shm
+mount -t tmpfs -o mode=1777,nosuid,nodev,size=64m shm dev/shm
 ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
 ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr
 mount -t proc -o nosuid,nodev,noexec proc proc
@@ -122,6 +122,9 @@ mkdir /run/kiln; mkfifo /run/kiln/ready /run/kiln/go
 export HOME=/root TMPDIR=/build/tmp XDG_RUNTIME_DIR=/run BUILDAH_ISOLATION=chroot \
 	_CONTAINERS_USERNS_CONFIGURED=done CONTAINERS_STORAGE_CONF=/etc/containers/storage.conf
 mkdir -p /build/tmp
+# One user namespace more, and none below it: a build that could make its own would be root over mounts in it, and could
+# fill the memory with tmpfs files that belong to no process.
+echo 1 >/proc/sys/user/max_user_namespaces
 unshare --user --mount --pid --fork --kill-child -- sh /init --ns2 "$@" 3<&- &
 child=$!
 read -r _ </run/kiln/ready
