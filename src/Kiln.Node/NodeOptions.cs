@@ -11,8 +11,6 @@ public sealed record NodeOptions
     public bool AllowHostNetwork { get; init; }
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
 
-    /// <summary><c>host:port</c> under which this node's own registry appears in <c>FROM</c> lines.</summary>
-    public IReadOnlyList<string> RegistryHosts { get; init; } = [];
     public long MemoryBytes { get; init; } = 8L << 30;
     public long DiskBytes { get; init; } = 20L << 30;
     public int Processes { get; init; } = 1024;

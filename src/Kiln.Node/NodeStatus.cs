@@ -9,13 +9,24 @@ namespace Kiln.Node;
 /// </summary>
 public sealed class NodeStatus
 {
+    private readonly TaskCompletionSource _known = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile NodeAbilities _abilities = NodeAbilities.None("the build node has not started yet");
 
     public NodeAbilities Abilities
     {
         get => _abilities;
-        set => _abilities = value;
+        set
+        {
+            _abilities = value;
+            _known.TrySetResult();
+        }
     }
+
+    /// <summary>
+    /// Ends once the node has looked: trying the machine takes some tenths of a second after the server listens, and a
+    /// request in that time waits rather than being refused.
+    /// </summary>
+    public Task Known => _known.Task;
 }
 
 /// <summary>What a node can build, all its engines together.</summary>

@@ -1,0 +1,46 @@
+using Kiln.Node;
+using Kiln.Server.Storage;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Kiln.Server.Builds.Leases;
+
+/// <summary>The build node inside <c>kiln serve</c>: the same code and the same lease steps as a node far away.</summary>
+internal sealed class LocalNode(
+    BuildOptions options,
+    DataDirectory directory,
+    IBuildCoordinator coordinator,
+    NodeStatus status,
+    TimeProvider time,
+    ILogger<BuildNode> log
+) : BackgroundService
+{
+    public const string Name = "local";
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        if (!options.LocalNode)
+        {
+            status.Abilities = NodeAbilities.None("builds are switched off here (--no-builds)");
+            return;
+        }
+
+        var node = new NodeOptions
+        {
+            Directory = directory.Node,
+            Name = Name,
+            Concurrency = options.Concurrency,
+            Unsafe = options.Unsafe,
+            AllowHostNetwork = options.AllowHostNetwork,
+            InsecureRegistries = options.InsecureRegistries,
+            MemoryBytes = options.MemoryBytes,
+            DiskBytes = options.DiskBytes,
+            Processes = options.Processes,
+            FreeDiskFloorBytes = options.FreeDiskFloorBytes,
+            MaxContextBytes = options.MaxContextBytes,
+        };
+        using var worker = new BuildNode(node, status, time, log);
+        await worker.PrepareAsync(stoppingToken);
+        await worker.RunAsync(coordinator, stoppingToken);
+    }
+}
