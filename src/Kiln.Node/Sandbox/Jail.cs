@@ -36,6 +36,7 @@ internal sealed class Jail
     private readonly string _script;
     private readonly UserNamespace _users;
     private readonly TimeProvider _time;
+    private readonly ControlGroups? _groups = ControlGroups.Delegated();
 
     public Jail(string directory, TimeProvider time)
     {
@@ -48,6 +49,12 @@ internal sealed class Jail
     }
 
     public UserNamespace Users => _users;
+
+    /// <summary>What keeps the limits, for a job's record.</summary>
+    public string Limits =>
+        _groups is null
+            ? "rlimits+watcher"
+            : $"cgroup2({string.Join(',', _groups.Controllers.Order(StringComparer.Ordinal))})+rlimits+watcher";
 
     /// <summary>Runs to the end, or until <paramref name="cancel"/>; then nothing of it is left running.</summary>
     /// <exception cref="SandboxException">The machine did not let the jail be made.</exception>
@@ -64,6 +71,7 @@ internal sealed class Jail
         {
             await ReadyAsync(process, cancel);
             await _users.MapAsync(process.Id, cancel);
+            await using var group = _groups?.Enter(process.Id, run.Limits);
             await using var network =
                 run.Network == NetworkModes.Isolated ? await Slirp.AttachAsync(process.Id, cancel) : null;
             await process.StandardInput.WriteAsync("go\n");
@@ -80,7 +88,7 @@ internal sealed class Jail
             await over.CancelAsync();
             await kill;
             cancel.ThrowIfCancellationRequested();
-            return new JailExit(process.ExitCode, await watching);
+            return new JailExit(process.ExitCode, await watching ?? group?.Exceeded());
         }
         finally
         {

@@ -92,6 +92,6 @@ internal sealed class LimitWatcher(BuildLimits limits, string directory, int pid
 
     private static long Free(string directory) => new DriveInfo(directory).AvailableFreeSpace;
 
-    private static string Size(long bytes) =>
+    internal static string Size(long bytes) =>
         bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):0.#} GiB" : $"{bytes >> 20} MiB";
 }

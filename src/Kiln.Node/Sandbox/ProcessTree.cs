@@ -8,6 +8,13 @@ internal static class ProcessTree
     /// <summary>Processes and resident bytes of <paramref name="root"/> and all its descendants.</summary>
     public static (int Processes, long ResidentBytes) Measure(int root)
     {
+        var all = Under(root);
+        return (all.Count, all.Sum(Resident));
+    }
+
+    /// <summary>The process ids of <paramref name="root"/> and all its descendants.</summary>
+    public static List<int> Under(int root)
+    {
         var children = new Dictionary<int, List<int>>();
         foreach (var directory in Directory.EnumerateDirectories("/proc"))
         {
@@ -20,20 +27,18 @@ internal static class ProcessTree
             }
         }
 
-        var processes = 0;
-        var bytes = 0L;
+        var found = new List<int>();
         var open = new Stack<int>([root]);
         while (open.TryPop(out var pid))
         {
-            processes++;
-            bytes += Resident(pid);
+            found.Add(pid);
             foreach (var child in children.GetValueOrDefault(pid, []))
             {
                 open.Push(child);
             }
         }
 
-        return (processes, bytes);
+        return found;
     }
 
     /// <summary>The tasks (threads included) of one user id.</summary>

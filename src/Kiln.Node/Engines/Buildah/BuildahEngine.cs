@@ -153,7 +153,7 @@ internal sealed class BuildahEngine(
                 Isolation = "namespaces",
                 Root = "subuid",
                 Network = network,
-                Limits = "rlimits+watcher",
+                Limits = jail.Limits,
                 MemoryBytes = limits.MemoryBytes,
                 DiskBytes = limits.DiskBytes,
                 Processes = limits.Processes,
