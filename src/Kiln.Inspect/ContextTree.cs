@@ -168,9 +168,7 @@ public sealed class ContextTree
     }
 
     private static async Task<string> HashAsync(Stream? content, CancellationToken cancel) =>
-        Convert.ToHexStringLower(
-            content is null ? SHA256.HashData([]) : await SHA256.HashDataAsync(content, cancel)
-        );
+        Convert.ToHexStringLower(content is null ? SHA256.HashData([]) : await SHA256.HashDataAsync(content, cancel));
 
     private sealed record Node(char Type, int Mode, string Value);
 

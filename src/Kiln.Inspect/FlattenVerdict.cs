@@ -83,8 +83,5 @@ public sealed record FlattenVerdict
 
     /// <summary>The measures in one line: <c>uids=1;gids=1;setid=0;caps=0</c>.</summary>
     public static string Evidence(int owners, int groups, int setId, int capabilities) =>
-        string.Create(
-            CultureInfo.InvariantCulture,
-            $"uids={owners};gids={groups};setid={setId};caps={capabilities}"
-        );
+        string.Create(CultureInfo.InvariantCulture, $"uids={owners};gids={groups};setid={setId};caps={capabilities}");
 }

@@ -149,7 +149,9 @@ public sealed record LayerEntry
 
     private static IReadOnlyDictionary<string, string> Attributes(TarEntry entry) =>
 #pragma warning disable RS0030 // Reading what others wrote; the ban is about writing.
-        entry is PaxTarEntry pax ? pax.ExtendedAttributes : System.Collections.Frozen.FrozenDictionary<string, string>.Empty;
+        entry is PaxTarEntry pax
+            ? pax.ExtendedAttributes
+            : System.Collections.Frozen.FrozenDictionary<string, string>.Empty;
 #pragma warning restore RS0030
 }
 

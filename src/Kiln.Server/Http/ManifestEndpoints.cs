@@ -70,6 +70,7 @@ internal sealed class ManifestEndpoints(
             Digest = reference.Digest,
             Tags = [.. (reference.Tag is null ? asked : asked.Prepend(reference.Tag)).Distinct()],
             Principal = context.Principal.Name,
+            Origin = $"{context.Request.Scheme}://{context.Request.Host}",
         };
         var stored = await manifests.PutAsync(push, trigger, context.Cancel);
         var headers = context.Response.Headers;

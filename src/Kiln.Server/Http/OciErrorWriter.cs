@@ -1,3 +1,4 @@
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using Kiln.Oci;
 using Microsoft.AspNetCore.Http;
@@ -7,6 +8,11 @@ namespace Kiln.Server.Http;
 /// <summary>The one place that writes errors under <c>/v2/</c> (distribution-spec, "Error Codes").</summary>
 internal static class OciErrorWriter
 {
+    // Messages quote names with apostrophes; they are read by people, and never inside HTML.
+    private static readonly OciJson Json = new(
+        new JsonSerializerOptions(OciJson.Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }
+    );
+
     public static async Task WriteAsync(HttpContext http, OciError error)
     {
         if (http.Response.HasStarted)
@@ -17,7 +23,7 @@ internal static class OciErrorWriter
         }
 
         var envelope = new ErrorEnvelope([new ErrorEntry(error.Code.Code, error.Message, error.Detail)]);
-        var body = JsonSerializer.SerializeToUtf8Bytes(envelope, OciJson.Default.ErrorEnvelope);
+        var body = JsonSerializer.SerializeToUtf8Bytes(envelope, Json.ErrorEnvelope);
         var response = http.Response;
         response.StatusCode = error.Code.Status;
         response.ContentType = MediaTypes.Json;

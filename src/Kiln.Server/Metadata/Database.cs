@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Data.Common;
 using System.Diagnostics;
 using System.Reflection;
@@ -16,11 +17,14 @@ internal sealed class Database : IDisposable
     private readonly SqliteConnection _writer;
     private readonly List<Action> _afterCommit = [];
 
+    // As many as ever read at one time. A pool of our own, since the driver's would ask for the pragmas anew each time.
+    private readonly ConcurrentBag<SqliteConnection> _readers = [];
+
     static Database() => SQLitePCL.Batteries_V2.Init();
 
     private Database(string path)
     {
-        _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = true }.ToString();
+        _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString();
         _writer = Open();
     }
 
@@ -78,15 +82,26 @@ internal sealed class Database : IDisposable
     /// <summary>Runs a query on a pooled connection that sees only what is committed.</summary>
     public T Read<T>(Func<DbConnection, T> work)
     {
-        using var connection = Open();
-        return work(connection);
+        var connection = _readers.TryTake(out var idle) ? idle : Open();
+        try
+        {
+            return work(connection);
+        }
+        finally
+        {
+            _readers.Add(connection);
+        }
     }
 
     public void Dispose()
     {
+        foreach (var reader in _readers)
+        {
+            reader.Dispose();
+        }
+
         _writer.Dispose();
         _writing.Dispose();
-        SqliteConnection.ClearAllPools();
     }
 
     private SqliteConnection Open()

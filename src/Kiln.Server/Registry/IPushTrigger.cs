@@ -14,12 +14,7 @@ internal interface IPushTrigger
     /// still prove to be missing. May take long.
     /// </summary>
     /// <returns>What to do in the transaction; null when the manifest sets off nothing.</returns>
-    Task<PushReaction?> PrepareAsync(
-        ManifestPush push,
-        Digest digest,
-        ManifestInfo manifest,
-        CancellationToken cancel
-    );
+    Task<PushReaction?> PrepareAsync(ManifestPush push, Digest digest, ManifestInfo manifest, CancellationToken cancel);
 }
 
 /// <summary>

@@ -14,14 +14,21 @@ internal sealed partial class UploadExpiry(Uploads uploads, TimeProvider time, I
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(Interval, time);
-        do
+        try
         {
-            var discarded = await uploads.ExpireAsync(stoppingToken);
-            if (discarded > 0)
+            do
             {
-                LogExpired(log, discarded);
-            }
-        } while (await timer.WaitForNextTickAsync(stoppingToken));
+                var discarded = await uploads.ExpireAsync(stoppingToken);
+                if (discarded > 0)
+                {
+                    LogExpired(log, discarded);
+                }
+            } while (await timer.WaitForNextTickAsync(stoppingToken));
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The server stops.
+        }
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "threw away {Count} abandoned uploads")]

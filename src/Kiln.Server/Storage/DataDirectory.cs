@@ -1,12 +1,10 @@
-using System.Globalization;
-
 namespace Kiln.Server.Storage;
 
 /// <summary>
 /// What is where in the data directory (mode 0700):
 /// <code>
 /// kiln.db                         names, links and the build queue (Metadata)
-/// kiln.lock                       locked by the one server that uses this directory; holds its process id
+/// kiln.lock                       locked by the one server that uses this directory
 /// blobs/sha256/ab/abcd…           bytes of blobs, verified and durable
 /// blobs/sha512/…
 /// uploads/ID                      bytes of uploads under way
@@ -18,6 +16,8 @@ namespace Kiln.Server.Storage;
 internal sealed class DataDirectory : IDisposable
 {
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    private const int WouldBlock = 11;
 
     private readonly FileStream _lock;
 
@@ -33,7 +33,17 @@ internal sealed class DataDirectory : IDisposable
                 Directory.CreateDirectory(directory, Private);
             }
 
-            _lock = Lock();
+            // Kept open without sharing: that is flock(2), which ends with the process, however it dies.
+            _lock = new FileStream(
+                Path.Combine(Root, "kiln.lock"),
+                FileMode.OpenOrCreate,
+                FileAccess.ReadWrite,
+                FileShare.None
+            );
+        }
+        catch (IOException e) when (e.HResult == WouldBlock)
+        {
+            throw new ServerStartException($"the data directory {Root} is in use by another kiln", e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -51,23 +61,4 @@ internal sealed class DataDirectory : IDisposable
 
     /// <summary>Lets another server have the directory.</summary>
     public void Dispose() => _lock.Dispose();
-
-    private FileStream Lock()
-    {
-        var path = Path.Combine(Root, "kiln.lock");
-        var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite);
-        if (Posix.TryLock(file.SafeFileHandle))
-        {
-            file.SetLength(0);
-            file.Write(System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"));
-            file.Flush();
-            return file;
-        }
-
-        using var reader = new StreamReader(file);
-        var holder = reader.ReadToEnd().Trim();
-        throw new ServerStartException(
-            $"the data directory {Root} is in use by another kiln{(int.TryParse(holder, CultureInfo.InvariantCulture, out var pid) ? $" (process {pid})" : "")}"
-        );
-    }
 }

@@ -10,8 +10,6 @@ internal static partial class Posix
     private const int ReadOnly = 0;
     private const int Directory = 0x10000;
     private const int CloseOnExec = 0x80000;
-    private const int LockExclusive = 2;
-    private const int LockWithoutWaiting = 4;
 
     /// <summary>Makes the names in a directory durable: without it a rename may be lost with the power.</summary>
     public static void FlushDirectory(string path)
@@ -22,12 +20,6 @@ internal static partial class Posix
             throw new IOException($"cannot flush {path}", new Win32Exception(Marshal.GetLastPInvokeError()));
         }
     }
-
-    /// <summary>Locks a file until it is closed, also by the death of the process; false where another has it.</summary>
-    public static bool TryLock(SafeFileHandle file) => Lock(file, LockExclusive | LockWithoutWaiting) == 0;
-
-    [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
-    private static partial int Lock(SafeFileHandle file, int operation);
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial SafeFileHandle Open(string path, int flags);
