@@ -72,17 +72,9 @@ internal static class ServeVerb
             await KilnServer.RunAsync(options, cancel);
             return ExitCodes.Ok;
         }
-        catch (IOException e)
+        catch (ServerStartException e)
         {
-            throw CommandFailure.NotPossible(
-                $"cannot serve on {options.Urls} with {options.DataDirectory}: {e.Message}"
-            );
-        }
-        catch (UnauthorizedAccessException e)
-        {
-            throw CommandFailure.NotPossible(
-                $"cannot keep data in {options.DataDirectory}: {e.Message}; choose another with --data"
-            );
+            throw CommandFailure.NotPossible(e.Message);
         }
     }
 

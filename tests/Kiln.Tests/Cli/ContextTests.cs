@@ -129,7 +129,7 @@ public sealed class ContextTests : IDisposable
 
         var recipe = await RecipeFile.ReadAsync(name, _root, TestShell.Create(), Cancel);
 
-        Assert.Equal(kind, BuildSpec.BuildMediaTypes.RecipeType(recipe.MediaType));
+        Assert.Equal(kind, Kiln.BuildSpec.BuildMediaTypes.RecipeType(recipe.MediaType));
     }
 
     private async Task<string> PackAsync(string[] names, DateTime? time = null)
