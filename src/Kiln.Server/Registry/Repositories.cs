@@ -14,6 +14,12 @@ internal sealed class Repositories(Database database, TimeProvider time)
     public static long? Find(DbConnection connection, RepositoryName name) =>
         connection.Scalar<long?>("SELECT id FROM repositories WHERE name = @name", ("name", name.Value));
 
+    /// <summary>The name of the repository with a key.</summary>
+    public static RepositoryName NameOf(DbConnection connection, long repository) =>
+        RepositoryName.Parse(
+            connection.Scalar<string>("SELECT name FROM repositories WHERE id = @id", ("id", repository))!
+        );
+
     /// <summary>The key of a repository, which is created where it is absent.</summary>
     public long Ensure(DbTransaction transaction, RepositoryName name) =>
         Find(transaction.Connection!, name)

@@ -31,7 +31,7 @@ CREATE TABLE job_tasks (
     execution       TEXT NOT NULL REFERENCES executions (id),
     shared          INTEGER NOT NULL,        -- another job had started the execution
     cached          INTEGER NOT NULL,        -- it was finished already
-    left            INTEGER NOT NULL DEFAULT 0, -- the job was cancelled and no longer waits for it
+    departed        INTEGER NOT NULL DEFAULT 0, -- the job was cancelled and no longer waits for it
     PRIMARY KEY (job, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX job_tasks_by_execution ON job_tasks (execution);
@@ -60,8 +60,12 @@ CREATE TABLE executions (
     node            TEXT,
     lease           TEXT,                    -- the fencing token; null when nobody holds it
     lease_expires   INTEGER,
+    lease_local     INTEGER NOT NULL DEFAULT 0, -- held by this server's own node: lost when the server is
+    result_lease    TEXT,                    -- the lease under which the accepted result came
+    result_hash     TEXT,                    -- of that result, so that its repetition is told from another one
     cancel          INTEGER NOT NULL DEFAULT 0,
     manifest        TEXT,                    -- JSON descriptor of the product
+    manifest_digest TEXT,                    -- the same one's digest, for looking it up
     log_size        INTEGER NOT NULL DEFAULT 0,
     log_truncated   INTEGER NOT NULL DEFAULT 0,
     queued          INTEGER NOT NULL,
@@ -71,6 +75,7 @@ CREATE TABLE executions (
     finished        INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX executions_queue ON executions (state, queued) WHERE finished IS NULL;
+CREATE INDEX executions_running ON executions (requested_by, state) WHERE finished IS NULL;
 CREATE INDEX executions_by_key ON executions (repository, key, finished);
 
 -- One append-only stream per execution over all attempts; offsets never go back.
@@ -84,7 +89,7 @@ CREATE TABLE log_segments (
 -- What a lease has pushed and no one else may see yet.
 CREATE TABLE lease_blobs (
     lease  TEXT NOT NULL,
-    digest TEXT NOT NULL,
+    digest TEXT NOT NULL REFERENCES blobs (digest),
     PRIMARY KEY (lease, digest)
 ) WITHOUT ROWID;
 CREATE TABLE lease_manifests (
@@ -102,15 +107,17 @@ CREATE TABLE secrets (
     created_by TEXT NOT NULL,
     job        TEXT,
     name       TEXT,                         -- the id that the recipe uses
-    ciphertext BLOB NOT NULL,
+    ciphertext BLOB NOT NULL,                -- AES-256-GCM: nonce, tag, text
     created    INTEGER NOT NULL
-) WITHOUT ROWID;
+);
+CREATE INDEX secrets_by_job ON secrets (job);
 
--- What reading a layer once told: facts for hints, by the layer's digest (JSON of LayerFacts).
+-- What reading a layer once told: facts for hints, by the layer's digest (LayerFacts, packed; empty where the blob is
+-- no layer that can be read).
 CREATE TABLE layer_facts (
     digest TEXT PRIMARY KEY,
-    facts  TEXT NOT NULL
-) WITHOUT ROWID;
+    facts  BLOB NOT NULL
+);
 
 -- Tree digests of build contexts, by blob digest and stripped components.
 CREATE TABLE context_trees (

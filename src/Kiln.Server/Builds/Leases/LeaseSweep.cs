@@ -1,0 +1,118 @@
+using System.Data.Common;
+using Kiln.BuildSpec;
+using Kiln.Server.Builds.Publish;
+using Kiln.Server.Builds.Queue;
+using Kiln.Server.Builds.Secrets;
+using Kiln.Server.Metadata;
+using Microsoft.Extensions.Hosting;
+
+namespace Kiln.Server.Builds.Leases;
+
+/// <summary>
+/// Ends what time has ended: leases without a heartbeat, executions that waited too long, secrets that nobody used. At
+/// start it puts right what the last end of the server left, before any node asks for work.
+/// </summary>
+internal sealed class LeaseSweep(
+    Database database,
+    LeaseDesk desk,
+    Executions executions,
+    Settlement settlement,
+    SecretVault secrets,
+    BuildOptions options,
+    TimeProvider time
+) : BackgroundService
+{
+    public static readonly TimeSpan Period = TimeSpan.FromSeconds(5);
+
+    public override async Task StartAsync(CancellationToken cancellationToken)
+    {
+        await RecoverAsync(cancellationToken);
+        await base.StartAsync(cancellationToken);
+    }
+
+    /// <summary>
+    /// What ran on this server's own node was lost with it and is queued again at once. A lease of another node gets a
+    /// whole period from now: the server's own downtime expires nothing (build-extension, decision 9). Jobs whose
+    /// executions are all done are settled.
+    /// </summary>
+    public Task RecoverAsync(CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction =>
+            {
+                foreach (var row in Leased(transaction.Connection!, "lease_local = 1"))
+                {
+                    desk.Lose(transaction, row, "the server was stopped during this attempt");
+                }
+
+                transaction.Run("UPDATE executions SET not_before = 0 WHERE state = 'queued'");
+                transaction.Run(
+                    """
+                    UPDATE executions SET lease_expires = @grace
+                    WHERE finished IS NULL AND lease IS NOT NULL AND lease_expires < @grace
+                    """,
+                    ("grace", time.Milliseconds() + (options.LeaseSeconds * 1000L))
+                );
+                foreach (
+                    var job in transaction.Query("SELECT id FROM jobs WHERE finished IS NULL", row => row.GetString(0))
+                )
+                {
+                    settlement.Settle(transaction, job);
+                }
+            },
+            cancel
+        );
+
+    /// <summary>One round.</summary>
+    public Task SweepAsync(CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction =>
+            {
+                foreach (var row in Leased(transaction.Connection!, "lease_expires <= @now"))
+                {
+                    desk.Lose(transaction, row, $"node {row.Node} was not heard of for {options.LeaseSeconds} s");
+                }
+
+                ExpireQueue(transaction);
+                secrets.DeleteUnused(transaction);
+            },
+            cancel
+        );
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(Period, time);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            await SweepAsync(stoppingToken);
+        }
+    }
+
+    private void ExpireQueue(DbTransaction transaction)
+    {
+        var late = transaction.Query(
+            "SELECT id FROM executions WHERE state = 'queued' AND finished IS NULL AND queue_deadline <= @now",
+            row => row.GetString(0),
+            ("now", time.Milliseconds())
+        );
+        foreach (var id in late)
+        {
+            var outcome = new ExecutionOutcome
+            {
+                Reason = FailureReasons.QueueExpired,
+                Message = "no build node took the job in the time that it may wait",
+            };
+            executions.Move(transaction, id, ExecutionEvent.Failed, outcome);
+            settlement.SettleSubscribers(transaction, id);
+        }
+    }
+
+    private List<ExecutionRow> Leased(DbConnection connection, string condition) =>
+        connection.Query(
+            $"""
+            SELECT {ExecutionRow.Columns} FROM executions
+            WHERE finished IS NULL AND lease IS NOT NULL AND {condition}
+            """,
+            ExecutionRow.Map,
+            ("now", time.Milliseconds())
+        );
+}

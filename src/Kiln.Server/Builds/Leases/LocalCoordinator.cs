@@ -1,0 +1,73 @@
+using Kiln.BuildSpec;
+using Kiln.Node;
+using Kiln.Oci;
+using Kiln.Server.Builds.Publish;
+using Kiln.Server.Metadata;
+using Kiln.Server.Storage;
+
+namespace Kiln.Server.Builds.Leases;
+
+/// <summary>The lease protocol for the node that runs inside this server: the same steps, without HTTP.</summary>
+internal sealed class LocalCoordinator(
+    LeaseDesk desk,
+    LeaseStaging staging,
+    LayerFactsStore layers,
+    Database database,
+    IBlobStore store
+) : IBuildCoordinator
+{
+    public Task<Lease?> ClaimAsync(LeaseClaim claim, TimeSpan wait, CancellationToken cancel) =>
+        desk.ClaimAsync(claim, local: true, wait, cancel);
+
+    public Task<LeaseHeartbeatReply> HeartbeatAsync(Lease lease, LeaseHeartbeat heartbeat, CancellationToken cancel) =>
+        desk.HeartbeatAsync(lease, heartbeat, cancel);
+
+    public Task AppendLogAsync(Lease lease, ReadOnlyMemory<byte> text, CancellationToken cancel) =>
+        desk.AppendLogAsync(lease, text, cancel);
+
+    public Task CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel) =>
+        desk.CompleteAsync(lease, result, cancel);
+
+    public Task GiveBackAsync(Lease lease, CancellationToken cancel) => desk.GiveBackAsync(lease, cancel);
+
+    public async Task<Stream?> OpenBlobAsync(Lease lease, Digest digest, CancellationToken cancel) =>
+        Sees(lease, digest) ? await store.OpenAsync(digest, 0, cancel) : null;
+
+    public Task<bool> HasBlobAsync(Lease lease, Digest digest, CancellationToken cancel)
+    {
+        var sees = Sees(lease, digest);
+        if (sees)
+        {
+            // A product will name it: have it read before the product is judged.
+            layers.Warm(digest);
+        }
+
+        return Task.FromResult(sees);
+    }
+
+    public async Task<(Digest Digest, long Size)> PushBlobAsync(
+        Lease lease,
+        Func<Stream, CancellationToken, Task> write,
+        CancellationToken cancel
+    )
+    {
+        Check(lease);
+        return await staging.PushBlobAsync(lease.Id, write, cancel);
+    }
+
+    public async Task<Descriptor> PushManifestAsync(
+        Lease lease,
+        ReadOnlyMemory<byte> manifest,
+        string mediaType,
+        CancellationToken cancel
+    )
+    {
+        Check(lease);
+        return await staging.PushManifestAsync(lease.Id, manifest, mediaType, cancel);
+    }
+
+    private bool Sees(Lease lease, Digest digest) =>
+        staging.HasBlob(lease.Id, database.Read(c => desk.Held(c, lease)).Repository, digest);
+
+    private void Check(Lease lease) => database.Read(c => desk.Held(c, lease));
+}

@@ -1,0 +1,118 @@
+using System.Buffers;
+using System.Text;
+using Kiln.BuildSpec;
+
+namespace Kiln.Server.Builds.Progress;
+
+/// <summary>
+/// Replaces secret values in a log while it comes in pieces: what may be the beginning of a value is held back until
+/// more comes. A value is found whole and line by line; values of fewer than four bytes are not looked for, since they
+/// occur by chance.
+/// </summary>
+internal sealed class SecretMask
+{
+    private const int ShortestBytes = 4;
+    private static readonly byte[] Replacement = "***"u8.ToArray();
+    private readonly List<byte[]> _values;
+    private byte[] _held = [];
+
+    public SecretMask(IEnumerable<LeaseSecret> secrets) =>
+        _values =
+        [
+            .. secrets
+                .SelectMany(s => Forms(s.Value))
+                .Where(v => v.Length >= ShortestBytes)
+                .OrderByDescending(v => v.Length),
+        ];
+
+    /// <summary>What of the log so far can be written now.</summary>
+    public ReadOnlyMemory<byte> Next(ReadOnlyMemory<byte> text)
+    {
+        if (_values.Count == 0)
+        {
+            return text;
+        }
+
+        byte[] all = [.. _held, .. text.Span];
+        var output = new ArrayBufferWriter<byte>(all.Length);
+        var rest = Replace(all, output);
+        _held = rest.ToArray();
+        return output.WrittenMemory;
+    }
+
+    /// <summary>What was held back, at the log's end.</summary>
+    public ReadOnlyMemory<byte> Flush()
+    {
+        var held = _held;
+        _held = [];
+        return held;
+    }
+
+    /// <summary>A whole text with the values replaced.</summary>
+    public string? Apply(string? text)
+    {
+        if (text is null || _values.Count == 0)
+        {
+            return text;
+        }
+
+        var output = new ArrayBufferWriter<byte>();
+        output.Write(Replace(Encoding.UTF8.GetBytes(text), output));
+        return Encoding.UTF8.GetString(output.WrittenSpan);
+    }
+
+    // Returns the tail that may be the beginning of a value.
+    private ReadOnlySpan<byte> Replace(ReadOnlySpan<byte> text, ArrayBufferWriter<byte> output)
+    {
+        var at = 0;
+        var written = 0;
+        while (at < text.Length)
+        {
+            var here = text[at..];
+            var hit = Longest(here, out var partial);
+            if (partial)
+            {
+                break;
+            }
+
+            if (hit == 0)
+            {
+                at++;
+                continue;
+            }
+
+            output.Write(text[written..at]);
+            output.Write(Replacement);
+            at += hit;
+            written = at;
+        }
+
+        output.Write(text[written..at]);
+        return text[at..];
+    }
+
+    private int Longest(ReadOnlySpan<byte> here, out bool partial)
+    {
+        partial = false;
+        foreach (var value in _values)
+        {
+            if (here.Length >= value.Length ? here.StartsWith(value) : value.AsSpan().StartsWith(here))
+            {
+                partial = here.Length < value.Length;
+                return value.Length;
+            }
+        }
+
+        return 0;
+    }
+
+    private static IEnumerable<byte[]> Forms(byte[] value)
+    {
+        yield return value;
+        var text = Encoding.UTF8.GetString(value);
+        foreach (var line in text.Split('\n'))
+        {
+            yield return Encoding.UTF8.GetBytes(line.Trim());
+        }
+    }
+}

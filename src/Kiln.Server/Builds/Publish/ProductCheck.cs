@@ -1,0 +1,142 @@
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Inspect;
+using Kiln.Oci;
+using Kiln.Server.Builds.Leases;
+using Kiln.Server.Builds.Queue;
+using Kiln.Server.Storage;
+
+namespace Kiln.Server.Builds.Publish;
+
+/// <summary>A product that was found whole and fitting.</summary>
+/// <param name="Manifest">As it stands in the lease's staging area.</param>
+internal sealed record Product(Descriptor Manifest, byte[] Content, ManifestInfo Info, ImageHints? Hints);
+
+/// <summary>
+/// Checks what a node says it has built before anybody can see it: everything that the manifest names is there, and the
+/// image is for the platform that was asked for.
+/// </summary>
+internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, LayerFactsStore layers)
+{
+    private const int MaxConfigBytes = 4 << 20;
+
+    /// <returns>The product, or in the second place why the result is refused.</returns>
+    public async Task<(Product? Product, string? Fault)> CheckAsync(
+        ExecutionRow execution,
+        LeaseResult result,
+        CancellationToken cancel
+    )
+    {
+        if (result.Manifest is not { } named)
+        {
+            return (null, "the result names no manifest");
+        }
+
+        if (staging.Manifest(execution.Lease!, named.Digest) is not { } staged)
+        {
+            return (null, $"the manifest {named.Digest} was not pushed under this lease");
+        }
+
+        var info = ManifestReader.Read(staged.Content, staged.MediaType, out var fault);
+        if (info?.Config is null)
+        {
+            return (null, fault ?? "the product is not an image manifest");
+        }
+
+        foreach (var blob in info.Layers.Prepend(info.Config))
+        {
+            if (!staging.HasBlob(execution.Lease!, execution.Repository, blob.Digest))
+            {
+                return (null, $"the product names the blob {blob.Digest}, which is neither pushed nor in the repository");
+            }
+        }
+
+        var (user, mismatch) = await ReadConfigAsync(execution, info.Config, cancel);
+        if (mismatch is not null)
+        {
+            return (null, mismatch);
+        }
+
+        var manifest = new Descriptor
+        {
+            MediaType = info.MediaType,
+            Digest = named.Digest,
+            Size = staged.Content.Length,
+        };
+        return (new Product(manifest, staged.Content, info, await JudgeAsync(info, user, result, cancel)), null);
+    }
+
+    private async Task<(string? User, string? Fault)> ReadConfigAsync(
+        ExecutionRow execution,
+        Descriptor config,
+        CancellationToken cancel
+    )
+    {
+        await using var blob = await store.OpenAsync(config.Digest, 0, cancel);
+        if (blob is null || config.Size > MaxConfigBytes)
+        {
+            return (null, $"the image config {config.Digest} is missing or larger than {MaxConfigBytes} bytes");
+        }
+
+        try
+        {
+            using var document = await JsonDocument.ParseAsync(blob, cancellationToken: cancel);
+            var root = document.RootElement;
+            Platform.TryParse(execution.Platform, out var asked);
+            var fits =
+                Text(root, "os") == asked!.Os
+                && Text(root, "architecture") == asked.Architecture
+                && (asked.Variant is null || Text(root, "variant") is null || Text(root, "variant") == asked.Variant);
+            return fits
+                ? (root.TryGetProperty("config", out var run) ? Text(run, "User") : null, null)
+                : (null, $"the product is for {Text(root, "os")}/{Text(root, "architecture")}, not {asked}");
+        }
+        catch (JsonException e)
+        {
+            return (null, $"the image config is not valid JSON: {e.Message}");
+        }
+    }
+
+    private async Task<ImageHints?> JudgeAsync(
+        ManifestInfo info,
+        string? user,
+        LeaseResult result,
+        CancellationToken cancel
+    )
+    {
+        var facts = new List<LayerFacts>();
+        foreach (var layer in info.Layers)
+        {
+            if (await layers.GetAsync(layer.Digest, cancel) is not { } known)
+            {
+                return null;
+            }
+
+            facts.Add(known);
+        }
+
+        // Under seccomp every change of owner is pretended: the image then has no ids of its own.
+        var singleId = result.Confinement?.Root == "seccomp";
+        var verdict = FlattenVerdict.Of(FlattenedImage.Of(facts), user, singleId);
+        return new ImageHints
+        {
+            FlattenOwnership = verdict.Ownership,
+            FlattenMode = verdict.Mode,
+            Owners = verdict.Owners,
+            Groups = verdict.Groups,
+            SetIdFiles = verdict.SetIdFiles,
+            CapabilityFiles = verdict.CapabilityFiles,
+            UncompressedBytes = verdict.Bytes,
+            Files = verdict.Files,
+            Reasons = verdict.Reasons.Count == 0 ? null : verdict.Reasons,
+        };
+    }
+
+    private static string? Text(JsonElement element, string name) =>
+        element.ValueKind == JsonValueKind.Object
+        && element.TryGetProperty(name, out var value)
+        && value.ValueKind == JsonValueKind.String
+        && value.GetString() is { Length: > 0 } text
+            ? text
+            : null;
+}

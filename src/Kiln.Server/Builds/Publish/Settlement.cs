@@ -1,0 +1,151 @@
+using System.Data.Common;
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Oci;
+using Kiln.Server.Builds.Progress;
+using Kiln.Server.Builds.Queue;
+using Kiln.Server.Builds.Secrets;
+using Kiln.Server.Metadata;
+using Kiln.Server.Registry;
+
+namespace Kiln.Server.Builds.Publish;
+
+/// <summary>
+/// Draws the consequence of its executions' states for a job: when all have succeeded, the index is written, the tags
+/// are moved and the job is done, all in one transaction, so that no tag ever points at something half-published.
+/// Settling twice changes nothing.
+/// </summary>
+internal sealed class Settlement(
+    Manifests manifests,
+    Subscriptions subscriptions,
+    SecretVault secrets,
+    Wakeups wakeups,
+    TimeProvider time
+)
+{
+    /// <summary>Settles every job that waits for an execution.</summary>
+    public void SettleSubscribers(DbTransaction transaction, string execution)
+    {
+        foreach (var job in Executions.Subscribers(transaction.Connection!, execution, all: false))
+        {
+            Settle(transaction, job);
+        }
+    }
+
+    /// <summary>Brings a job's state up to date.</summary>
+    public void Settle(DbTransaction transaction, string job)
+    {
+        var row = JobRow.Find(transaction.Connection!, job);
+        if (row is null || row.Finished is not null)
+        {
+            return;
+        }
+
+        var tasks = TaskRow.Of(transaction.Connection!, job).FindAll(t => !t.Left);
+        var state = ExecutionStates.OfJob(
+            row.State == BuildStates.Canceling,
+            tasks.ConvertAll(t => t.Execution.State)
+        );
+        if (state == row.State)
+        {
+            return;
+        }
+
+        var ending = state switch
+        {
+            BuildStates.Succeeded => Publish(transaction, row, tasks),
+            BuildStates.Failed => Fail(tasks),
+            _ => new Ending(state),
+        };
+        if (ending.State == BuildStates.Failed)
+        {
+            // What the other targets would deliver, nobody would get.
+            subscriptions.Leave(transaction, job);
+        }
+
+        Write(transaction, row, ending, tasks.TrueForAll(t => t.Cached));
+    }
+
+    private Ending Publish(DbTransaction transaction, JobRow job, List<TaskRow> tasks)
+    {
+        var index = ProductIndex.Of(tasks);
+        var tags = JsonSerializer.Deserialize(job.Tags, BuildJson.Default.IReadOnlyListString)!;
+        try
+        {
+            var stored = manifests.Put(
+                transaction,
+                new ManifestPush
+                {
+                    Repository = job.Repository,
+                    Content = index.Content,
+                    ContentType = MediaTypes.OciIndex,
+                    Tags = [.. tags.Select(Tag.Parse)],
+                    Principal = job.CreatedBy,
+                }
+            );
+            var result = new JobResult
+            {
+                Manifest = new Descriptor
+                {
+                    MediaType = MediaTypes.OciIndex,
+                    Digest = stored.Digest,
+                    Size = index.Content.Length,
+                },
+                Tags = tags,
+                Outputs = index.Outputs,
+            };
+            return new Ending(BuildStates.Succeeded)
+            {
+                Result = JsonSerializer.Serialize(result, BuildJson.Default.JobResult),
+            };
+        }
+        catch (OciException e)
+        {
+            // A product that was there when the job joined it has been deleted since.
+            return new Ending(BuildStates.Failed, FailureReasons.SystemError, e.Message);
+        }
+    }
+
+    private static Ending Fail(List<TaskRow> tasks)
+    {
+        var failed = tasks.Find(t => t.Execution.State == BuildStates.Failed)?.Execution;
+        return new Ending(
+            BuildStates.Failed,
+            failed?.Reason ?? FailureReasons.SystemError,
+            failed?.Message ?? "a build that this job shared was cancelled"
+        );
+    }
+
+    private void Write(DbTransaction transaction, JobRow job, Ending ending, bool cached)
+    {
+        var now = time.Milliseconds();
+        var done = BuildStates.IsDone(ending.State);
+        transaction.Run(
+            """
+            UPDATE jobs SET state = @state, reason = @reason, message = @message, result = @result, cached = @cached,
+                revision = revision + 1, started = COALESCE(started, @started), finished = @finished
+            WHERE id = @id
+            """,
+            ("id", job.Id),
+            ("state", ending.State),
+            ("reason", ending.Reason),
+            ("message", ending.Message),
+            ("result", ending.Result),
+            ("cached", cached ? 1 : 0),
+            ("started", ending.State is BuildStates.Queued or BuildStates.Canceled ? null : now),
+            ("finished", done ? now : null)
+        );
+        if (done)
+        {
+            secrets.DeleteOf(transaction, job.Id);
+        }
+
+        wakeups.AfterCommit(transaction, Wakeups.Job(job.Id));
+    }
+
+    private sealed record Ending(string State, string? Reason = null, string? Message = null)
+    {
+        /// <summary>JSON of <see cref="JobResult"/>.</summary>
+        public string? Result { get; init; }
+    }
+}

@@ -1,0 +1,168 @@
+using System.Data.Common;
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Oci;
+using Kiln.Server.Builds.Progress;
+using Kiln.Server.Builds.Publish;
+using Kiln.Server.Builds.Secrets;
+using Kiln.Server.Metadata;
+using Kiln.Server.Registry;
+
+namespace Kiln.Server.Builds.Queue;
+
+/// <summary>
+/// Makes a plan a job: each of its targets joins an identical execution under way, is answered by an identical one that
+/// is done, or becomes an execution in the queue (build-extension, "Caching and dedupe"). Failed builds are never an
+/// answer.
+/// </summary>
+internal sealed class Enlistment(
+    Repositories repositories,
+    SecretVault secrets,
+    Settlement settlement,
+    Wakeups wakeups,
+    BuildOptions options,
+    TimeProvider time
+)
+{
+    /// <summary>Writes the job and what it needs; where it is answered from results, its tags are moved at once.</summary>
+    /// <returns>The job's id, or in the second place why it is refused; nothing was written then.</returns>
+    public (string? Job, OciError? Fault) Enlist(DbTransaction transaction, JobPlan plan)
+    {
+        var connection = transaction.Connection!;
+        var repository = repositories.Ensure(transaction, plan.Repository);
+        var now = time.Milliseconds();
+        var answers = plan.Tasks.Select(task => Find(connection, repository, plan, task, now)).ToList();
+        if (answers.Contains(null) && IsFull(connection, repository))
+        {
+            return (
+                null,
+                new OciError(
+                    ErrorCodes.TooManyRequests,
+                    $"{plan.Repository} has {options.MaxActiveJobs} jobs waiting or running, which is the limit; "
+                        + "try again when some are done"
+                )
+            );
+        }
+
+        var job = Ids.New(time);
+        if (secrets.Check(connection, repository, plan) is { } missing)
+        {
+            return (null, missing);
+        }
+
+        InsertJob(transaction, job, repository, plan, now);
+        secrets.Bind(transaction, job, plan);
+        for (var i = 0; i < plan.Tasks.Count; i++)
+        {
+            var answer = answers[i] ?? new Answer(Queue(transaction, repository, plan, plan.Tasks[i], now), null);
+            InsertTask(transaction, job, i + 1, plan.Tasks[i], answer);
+        }
+
+        settlement.Settle(transaction, job);
+        wakeups.AfterCommit(transaction, Wakeups.Queue);
+        return (job, null);
+    }
+
+    private bool IsFull(DbConnection connection, long repository) =>
+        connection.Scalar<long>(
+            "SELECT COUNT(*) FROM jobs WHERE repository = @repository AND finished IS NULL",
+            ("repository", repository)
+        ) >= options.MaxActiveJobs;
+
+    private static Answer? Find(DbConnection connection, long repository, JobPlan plan, PlannedTask task, long now)
+    {
+        if (!plan.Shareable)
+        {
+            return null;
+        }
+
+        var running = connection.Scalar<string>(
+            """
+            SELECT id FROM executions
+            WHERE repository = @repository AND key = @key AND finished IS NULL AND shareable = 1 AND cancel = 0
+            ORDER BY id LIMIT 1
+            """,
+            ("repository", repository),
+            ("key", task.Key)
+        );
+        if (running is not null)
+        {
+            return new Answer(running, Cached: false);
+        }
+
+        var done = connection.Scalar<string>(
+            """
+            SELECT e.id FROM executions e
+            WHERE e.repository = @repository AND e.key = @key AND e.finished >= @since AND e.state = 'succeeded'
+                AND e.shareable = 1
+                AND EXISTS (
+                    SELECT 1 FROM manifests m WHERE m.repository = e.repository AND m.digest = e.manifest_digest
+                )
+            ORDER BY e.finished DESC LIMIT 1
+            """,
+            ("repository", repository),
+            ("key", task.Key),
+            ("since", now - (plan.MaxAgeSeconds * 1000L))
+        );
+        return done is null ? null : new Answer(done, Cached: true);
+    }
+
+    private static void InsertJob(DbTransaction transaction, string job, long repository, JobPlan plan, long now) =>
+        transaction.Run(
+            """
+            INSERT INTO jobs (id, repository, created_by, trigger, recipe_digest, recipe_type, tags, state, revision, created)
+            VALUES (@id, @repository, @by, @trigger, @recipe, @type, @tags, 'queued', 1, @now)
+            """,
+            ("id", job),
+            ("repository", repository),
+            ("by", plan.CreatedBy),
+            ("trigger", plan.Trigger),
+            ("recipe", plan.RecipeDigest.ToString()),
+            ("type", plan.RecipeType),
+            ("tags", JsonSerializer.Serialize([.. plan.Tags.Select(t => t.Value)], BuildJson.Default.IReadOnlyListString)),
+            ("now", now)
+        );
+
+    private static void InsertTask(DbTransaction transaction, string job, int ordinal, PlannedTask task, Answer answer) =>
+        transaction.Run(
+            """
+            INSERT INTO job_tasks (job, ordinal, platform, microarchitecture, format, execution, shared, cached)
+            VALUES (@job, @ordinal, @platform, @micro, @format, @execution, @shared, @cached)
+            """,
+            ("job", job),
+            ("ordinal", ordinal),
+            ("platform", task.Task.Platform.ToString()),
+            ("micro", task.Microarchitecture),
+            ("format", task.Task.Format),
+            ("execution", answer.Execution),
+            ("shared", answer.Cached is null ? 0 : 1),
+            ("cached", answer.Cached is true ? 1 : 0)
+        );
+
+    private string Queue(DbTransaction transaction, long repository, JobPlan plan, PlannedTask task, long now)
+    {
+        var id = Ids.New(time);
+        transaction.Run(
+            """
+            INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, task,
+                state, queued, queue_deadline)
+            VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @task, 'queued', @now, @deadline)
+            """,
+            ("id", id),
+            ("repository", repository),
+            ("key", task.Key),
+            ("shareable", plan.Shareable ? 1 : 0),
+            ("by", plan.CreatedBy),
+            ("platform", task.Task.Platform.ToString()),
+            ("type", plan.RecipeType),
+            ("format", task.Task.Format),
+            ("task", JsonSerializer.Serialize(task.Task, BuildJson.Default.LeaseTask)),
+            ("now", now),
+            ("deadline", now + (plan.QueueSeconds * 1000L))
+        );
+        return id;
+    }
+
+    // Cached: null for an execution of this job's own, false for one under way, true for one that is done.
+    private sealed record Answer(string Execution, bool? Cached);
+}

@@ -1,0 +1,36 @@
+using Kiln.BuildSpec;
+using Kiln.Oci;
+
+namespace Kiln.Server.Builds.Queue;
+
+/// <summary>A request after all that can be refused was checked: what is to be built, for whom, under which tags.</summary>
+internal sealed record JobPlan
+{
+    public required RepositoryName Repository { get; init; }
+
+    /// <summary>Who asked, as <see cref="Access.Principal.Name"/>.</summary>
+    public required string CreatedBy { get; init; }
+
+    /// <inheritdoc cref="JobTriggers"/>
+    public required string Trigger { get; init; }
+
+    /// <summary>Digest of the recipe artifact's manifest.</summary>
+    public required Digest RecipeDigest { get; init; }
+    public required string RecipeType { get; init; }
+    public required IReadOnlyList<Tag> Tags { get; init; }
+    public required IReadOnlyList<PlannedTask> Tasks { get; init; }
+    public required IReadOnlyList<SecretUse> Secrets { get; init; }
+
+    /// <summary>False where no other job may share the build or its result: with secrets, or without cache.</summary>
+    public required bool Shareable { get; init; }
+
+    /// <summary>Seconds since a result was built up to which it is the answer.</summary>
+    public required int MaxAgeSeconds { get; init; }
+
+    /// <summary>Seconds that it may wait for a node.</summary>
+    public required int QueueSeconds { get; init; }
+}
+
+/// <summary>One target of a plan.</summary>
+/// <param name="Key">The build key.</param>
+internal sealed record PlannedTask(string? Microarchitecture, string Key, LeaseTask Task);
