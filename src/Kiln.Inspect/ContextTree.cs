@@ -35,7 +35,7 @@ public sealed class ContextTree
     /// <param name="blob">The blob from its first byte.</param>
     /// <param name="strip">Leading path components to drop; entries with no more than that vanish.</param>
     /// <returns>The tree, or in the second place what is wrong with the archive.</returns>
-    public static async Task<(ContextTree? Tree, string? Fault)> ReadAsync(
+    public static async Task<(ContextTree? Tree, TarFault? Fault)> ReadAsync(
         Stream blob,
         int strip,
         ContextLimits limits,
@@ -61,14 +61,14 @@ public sealed class ContextTree
         }
         catch (InvalidDataException e)
         {
-            return (null, e.Message);
+            return (null, new TarFault(e.Message));
         }
 
         tree.Digest = tree.Hash();
         return (tree, null);
     }
 
-    private async ValueTask<string?> AddAsync(
+    private async ValueTask<TarFault?> AddAsync(
         TarEntry entry,
         string path,
         int strip,
@@ -88,21 +88,25 @@ public sealed class ContextTree
             case TarEntryType.RegularFile or TarEntryType.V7RegularFile or TarEntryType.ContiguousFile:
                 Bytes += entry.Length;
                 return Bytes > limits.MaxBytes
-                    ? $"the context has more than {limits.MaxBytes} bytes"
+                    ? new TarFault($"the context has more than {limits.MaxBytes} bytes", TooLarge: true)
                     : Put(path, new Node('f', Mode(entry), await HashAsync(entry.DataStream, cancel)));
             case TarEntryType.SymbolicLink:
                 var target = entry.LinkName;
                 return Put(path, new Node('l', 0x1ff, $"{Encoding.UTF8.GetByteCount(target)}:{target}"));
             case TarEntryType.HardLink:
-                return TarWalk.Clean(entry.LinkName, out var linked) is { } fault ? fault
+                return TarWalk.Clean(entry.LinkName, out var linked) is { } fault ? new TarFault(fault)
                     : _nodes.TryGetValue(Strip(linked, strip), out var file) && file.Type != 'd' ? Put(path, file)
-                    : $"the archive has a hard link to '{TarWalk.Shorten(entry.LinkName)}', which is not before it";
+                    : new TarFault(
+                        $"the archive has a hard link to '{TarWalk.Shorten(entry.LinkName)}', which is not before it"
+                    );
             default:
-                return $"a build context has files, directories and links only; '{TarWalk.Shorten(path)}' is a {entry.EntryType}";
+                return new TarFault(
+                    $"a build context has files, directories and links only; '{TarWalk.Shorten(path)}' is a {entry.EntryType}"
+                );
         }
     }
 
-    private string? Put(string path, Node node)
+    private TarFault? Put(string path, Node node)
     {
         for (var slash = path.IndexOf('/', StringComparison.Ordinal); slash >= 0; )
         {
@@ -113,7 +117,9 @@ public sealed class ContextTree
             }
             else if (above.Type != 'd')
             {
-                return $"the archive puts '{TarWalk.Shorten(path)}' below something that is not a directory";
+                return new TarFault(
+                    $"the archive puts '{TarWalk.Shorten(path)}' below something that is not a directory"
+                );
             }
 
             slash = path.IndexOf('/', slash + 1);

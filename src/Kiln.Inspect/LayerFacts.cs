@@ -40,20 +40,20 @@ public sealed record LayerFacts
                         entries.Add(LayerEntry.From(entry, path));
                     }
 
-                    return ValueTask.FromResult<string?>(null);
+                    return ValueTask.FromResult<TarFault?>(null);
                 },
                 cancel
             );
             if (fault is not null)
             {
-                return (null, fault);
+                return (null, fault.Message);
             }
 
             // What follows the end marker still is a part of the layer.
             await tar.CopyToAsync(Stream.Null, cancel);
             return (new LayerFacts { TarBytes = tar.Count, Entries = entries }, null);
         }
-        catch (Exception e) when (e is InvalidDataException or ZstdSharp.ZstdException)
+        catch (Exception e) when (e is InvalidDataException or OversizeException or ZstdSharp.ZstdException)
         {
             return (null, e.Message);
         }

@@ -11,7 +11,7 @@ public static class LayerStream
 {
     /// <summary>Opens <paramref name="blob"/> for reading its tar; disposing the result disposes the blob.</summary>
     /// <param name="blob">The blob from its first byte; need not be seekable.</param>
-    /// <param name="maxBytes">Bytes of plain tar after which reading fails with <see cref="InvalidDataException"/>.</param>
+    /// <param name="maxBytes">Bytes of plain tar after which reading fails with <see cref="OversizeException"/>.</param>
     public static async Task<Stream> OpenAsync(Stream blob, long maxBytes, CancellationToken cancel)
     {
         var head = new byte[4];
@@ -68,7 +68,7 @@ internal sealed class BoundedStream(Stream inner, long maxBytes) : ForwardStream
         _count += count;
         return _count <= maxBytes
             ? count
-            : throw new InvalidDataException($"the archive is larger than {maxBytes} bytes once unpacked");
+            : throw new OversizeException($"the archive is larger than {maxBytes} bytes once unpacked");
     }
 }
 
@@ -117,3 +117,6 @@ internal abstract class ForwardStream(Stream inner) : Stream
         base.Dispose(disposing);
     }
 }
+
+/// <summary>An archive has more bytes than are read.</summary>
+public sealed class OversizeException(string message) : Exception(message);

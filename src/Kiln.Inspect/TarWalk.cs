@@ -3,6 +3,10 @@ using System.Text;
 
 namespace Kiln.Inspect;
 
+/// <summary>What is wrong with an archive.</summary>
+/// <param name="TooLarge">True where it is over a limit, false where it is broken.</param>
+public sealed record TarFault(string Message, bool TooLarge = false);
+
 /// <summary>One pass over a plain tar; what is broken in it becomes a sentence, not an exception.</summary>
 internal static class TarWalk
 {
@@ -11,10 +15,10 @@ internal static class TarWalk
 
     /// <summary>Calls <paramref name="visit"/> for each entry with its cleaned path, in the archive's order.</summary>
     /// <returns>Null, or what is wrong with the archive.</returns>
-    public static async Task<string?> ReadAsync(
+    public static async Task<TarFault?> ReadAsync(
         Stream tar,
         int maxEntries,
-        Func<TarEntry, string, ValueTask<string?>> visit,
+        Func<TarEntry, string, ValueTask<TarFault?>> visit,
         CancellationToken cancel
     )
     {
@@ -31,16 +35,25 @@ internal static class TarWalk
 
                 if (++count > maxEntries)
                 {
-                    return $"the archive has more than {maxEntries} entries";
+                    return new TarFault($"the archive has more than {maxEntries} entries", TooLarge: true);
                 }
 
-                if (Clean(entry.Name, out var path) is { } fault || (fault = await visit(entry, path)) is not null)
+                if (Clean(entry.Name, out var path) is { } broken)
+                {
+                    return new TarFault(broken);
+                }
+
+                if (await visit(entry, path) is { } fault)
                 {
                     return fault;
                 }
             }
 
             return null;
+        }
+        catch (OversizeException e)
+        {
+            return new TarFault(e.Message, TooLarge: true);
         }
         catch (Exception e)
             when (e
@@ -53,7 +66,7 @@ internal static class TarWalk
                         or ZstdSharp.ZstdException
             )
         {
-            return $"the archive is damaged after {count} entries: {e.Message}";
+            return new TarFault($"the archive is damaged after {count} entries: {e.Message}");
         }
     }
 

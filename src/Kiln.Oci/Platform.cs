@@ -28,6 +28,9 @@ public sealed record Platform(string Os, string Architecture, string? Variant = 
         return true;
     }
 
+    public static Platform Parse(string text) =>
+        TryParse(text, out var platform) ? platform : throw new FormatException($"'{text}' is not a platform");
+
     private static bool IsAllowed(char c) =>
         char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '_' or '.' or '-';
 }

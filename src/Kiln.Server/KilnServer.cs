@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Kiln.Server.Access;
+using Kiln.Server.Builds;
 using Kiln.Server.Http;
 using Kiln.Server.Metadata;
 using Kiln.Server.Registry;
@@ -87,9 +88,12 @@ public static partial class KilnServer
         services.AddSingleton<Repositories>().AddSingleton<Blobs>().AddSingleton<Uploads>();
         services.AddSingleton<Manifests>().AddSingleton<Tags>().AddSingleton<Referrers>();
         services.AddHostedService<UploadExpiry>();
+        services.AddBuilds();
         services.AddSingleton<DiscoveryEndpoints>();
         services.AddSingleton<BlobEndpoints>().AddSingleton<UploadEndpoints>().AddSingleton<ManifestEndpoints>();
         services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();
+        services.AddSingleton<InfoEndpoints>().AddSingleton<JobEndpoints>().AddSingleton<SecretEndpoints>();
+        services.AddSingleton<LogEvents>().AddSingleton<LogEndpoints>();
     }
 
     private static void Pipeline(WebApplication app)
@@ -103,6 +107,10 @@ public static partial class KilnServer
         services.GetRequiredService<ManifestEndpoints>().Map(router);
         services.GetRequiredService<TagEndpoints>().Map(router);
         services.GetRequiredService<ReferrerEndpoints>().Map(router);
+        services.GetRequiredService<InfoEndpoints>().Map(router);
+        services.GetRequiredService<JobEndpoints>().Map(router);
+        services.GetRequiredService<LogEndpoints>().Map(router);
+        services.GetRequiredService<SecretEndpoints>().Map(router);
 
         app.UseMiddleware<OciErrorMiddleware>();
         app.Use(ListenAddresses.CheckHostAsync);

@@ -23,6 +23,13 @@ internal static class V2Responses
         }
     }
 
+    /// <summary>
+    /// The type to answer in: <paramref name="own"/>, unless the client asks for plain JSON and nothing else
+    /// (build-extension, "Media types").
+    /// </summary>
+    public static string Accepts(this V2Context context, string own) =>
+        context.Request.Headers.Accept.ToString().Trim() == MediaTypes.Json ? MediaTypes.Json : own;
+
     /// <summary>201 for what can be pulled now under <paramref name="kind"/> and its digest.</summary>
     public static void WriteCreated(this V2Context context, string kind, Digest digest)
     {

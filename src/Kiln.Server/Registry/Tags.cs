@@ -25,6 +25,20 @@ internal sealed class Tags(Database database, TagJournal journal, TimeProvider t
         database.AfterCommit(transaction, () => journal.Append(now, name, tag.Value, digest));
     }
 
+    /// <summary>The tags that point at a manifest.</summary>
+    public IReadOnlyList<string> Of(RepositoryName name, Digest digest) =>
+        database.Read(c =>
+            c.Query(
+                """
+                SELECT t.name FROM tags t JOIN repositories r ON r.id = t.repository
+                WHERE r.name = @name AND t.digest = @digest ORDER BY t.name
+                """,
+                row => row.GetString(0),
+                ("name", name.Value),
+                ("digest", digest.ToString())
+            )
+        );
+
     /// <summary>Removes the tags that point at a manifest.</summary>
     public void RemoveAll(DbTransaction transaction, long repository, RepositoryName name, Digest digest)
     {

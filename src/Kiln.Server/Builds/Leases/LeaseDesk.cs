@@ -245,14 +245,7 @@ internal sealed partial class LeaseDesk(
         }
 
         var message = $"given up after {row.Attempt} attempts; the last one: {outcome.Message}";
-        return (
-            ExecutionEvent.Failed,
-            outcome with
-            {
-                Reason = FailureReasons.AttemptsExhausted,
-                Message = message,
-            }
-        );
+        return (ExecutionEvent.Failed, outcome with { Reason = FailureReasons.AttemptsExhausted, Message = message });
     }
 
     private Task<ExecutionRow> BeginCompletionAsync(Lease lease, CancellationToken cancel) =>
@@ -286,8 +279,7 @@ internal sealed partial class LeaseDesk(
             );
     }
 
-    private SecretMask Mask(Lease lease) =>
-        _masks.GetOrAdd(lease.Id, _ => new SecretMask(lease.Task.Secrets ?? []));
+    private SecretMask Mask(Lease lease) => _masks.GetOrAdd(lease.Id, _ => new SecretMask(lease.Task.Secrets ?? []));
 
     private long Expiry(int seconds) => time.Milliseconds() + (seconds * 1000L);
 

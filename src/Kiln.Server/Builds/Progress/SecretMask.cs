@@ -17,8 +17,7 @@ internal sealed class SecretMask
     private byte[] _held = [];
 
     public SecretMask(IEnumerable<LeaseSecret> secrets) =>
-        _values =
-        [
+        _values = [
             .. secrets
                 .SelectMany(s => Forms(s.Value))
                 .Where(v => v.Length >= ShortestBytes)

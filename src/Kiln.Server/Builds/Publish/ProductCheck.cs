@@ -47,7 +47,10 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
         {
             if (!staging.HasBlob(execution.Lease!, execution.Repository, blob.Digest))
             {
-                return (null, $"the product names the blob {blob.Digest}, which is neither pushed nor in the repository");
+                return (
+                    null,
+                    $"the product names the blob {blob.Digest}, which is neither pushed nor in the repository"
+                );
             }
         }
 
@@ -82,9 +85,9 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
         {
             using var document = await JsonDocument.ParseAsync(blob, cancellationToken: cancel);
             var root = document.RootElement;
-            Platform.TryParse(execution.Platform, out var asked);
+            var asked = Platform.Parse(execution.Platform);
             var fits =
-                Text(root, "os") == asked!.Os
+                Text(root, "os") == asked.Os
                 && Text(root, "architecture") == asked.Architecture
                 && (asked.Variant is null || Text(root, "variant") is null || Text(root, "variant") == asked.Variant);
             return fits

@@ -35,12 +35,7 @@ internal sealed record ProductIndex(byte[] Content, IReadOnlyList<JobResultOutpu
         var hints = execution.Hints is null
             ? null
             : JsonSerializer.Deserialize(execution.Hints, BuildJson.Default.ImageHints);
-        Platform.TryParse(execution.Platform, out var platform);
-        var descriptor = manifest with
-        {
-            Platform = platform,
-            Annotations = hints is null ? null : Annotations(hints),
-        };
+        var descriptor = manifest with { Platform = Platform.Parse(execution.Platform), Annotations = hints is null ? null : Annotations(hints) };
         var output = new JobResultOutput
         {
             Platform = execution.Platform,

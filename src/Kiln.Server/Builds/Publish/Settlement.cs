@@ -42,10 +42,7 @@ internal sealed class Settlement(
         }
 
         var tasks = TaskRow.Of(transaction.Connection!, job).FindAll(t => !t.Left);
-        var state = ExecutionStates.OfJob(
-            row.State == BuildStates.Canceling,
-            tasks.ConvertAll(t => t.Execution.State)
-        );
+        var state = ExecutionStates.OfJob(row.State == BuildStates.Canceling, tasks.ConvertAll(t => t.Execution.State));
         if (state == row.State)
         {
             return;

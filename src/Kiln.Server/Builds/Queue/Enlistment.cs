@@ -119,11 +119,20 @@ internal sealed class Enlistment(
             ("trigger", plan.Trigger),
             ("recipe", plan.RecipeDigest.ToString()),
             ("type", plan.RecipeType),
-            ("tags", JsonSerializer.Serialize([.. plan.Tags.Select(t => t.Value)], BuildJson.Default.IReadOnlyListString)),
+            (
+                "tags",
+                JsonSerializer.Serialize([.. plan.Tags.Select(t => t.Value)], BuildJson.Default.IReadOnlyListString)
+            ),
             ("now", now)
         );
 
-    private static void InsertTask(DbTransaction transaction, string job, int ordinal, PlannedTask task, Answer answer) =>
+    private static void InsertTask(
+        DbTransaction transaction,
+        string job,
+        int ordinal,
+        PlannedTask task,
+        Answer answer
+    ) =>
         transaction.Run(
             """
             INSERT INTO job_tasks (job, ordinal, platform, microarchitecture, format, execution, shared, cached)

@@ -1,0 +1,34 @@
+using Kiln.Node;
+using Kiln.Server.Builds.Intake;
+using Kiln.Server.Builds.Leases;
+using Kiln.Server.Builds.Progress;
+using Kiln.Server.Builds.Publish;
+using Kiln.Server.Builds.Queue;
+using Kiln.Server.Builds.Secrets;
+using Kiln.Server.Registry;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Kiln.Server.Builds;
+
+/// <summary>The parts of the build service, in the order in which a build goes through them.</summary>
+internal static class BuildService
+{
+    public static IServiceCollection AddBuilds(this IServiceCollection services)
+    {
+        services.AddSingleton<NodeStatus>();
+        services.AddSingleton<RecipeReader>().AddSingleton<InlineRecipes>().AddSingleton<ContextTrees>();
+        services.AddSingleton<RequestRules>().AddSingleton<JobIntake>().AddSingleton<IPushTrigger, PushIntake>();
+        services.AddSingleton<Executions>().AddSingleton<Subscriptions>().AddSingleton<Enlistment>();
+        services.AddSingleton<Claims>().AddSingleton<Cancellation>();
+        services.AddSingleton<LeaseStaging>().AddSingleton<LeaseDesk>();
+        services.AddSingleton<IBuildCoordinator, LocalCoordinator>();
+        services.AddSingleton<LayerFactsStore>().AddSingleton<ProductCheck>();
+        services.AddSingleton<Promotion>().AddSingleton<Settlement>();
+        services.AddSingleton<Wakeups>().AddSingleton<BuildLog>().AddSingleton<JobLog>().AddSingleton<JobReader>();
+        services.AddSingleton<SecretVault>();
+        // Before any node: the sweep puts right what the last run left before it lets others start.
+        services.AddSingleton<LeaseSweep>().AddHostedService(provider => provider.GetRequiredService<LeaseSweep>());
+        services.AddHostedService(provider => provider.GetRequiredService<LayerFactsStore>());
+        return services;
+    }
+}

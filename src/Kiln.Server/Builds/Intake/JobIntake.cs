@@ -1,0 +1,172 @@
+using Kiln.BuildSpec;
+using Kiln.Node;
+using Kiln.Oci;
+using Kiln.Server.Builds.Queue;
+using Kiln.Server.Metadata;
+
+namespace Kiln.Server.Builds.Intake;
+
+/// <summary>
+/// From a request to a job: the recipe is read, options are resolved once (request, annotations, config, defaults),
+/// everything that can be refused is refused, and each target gets its key.
+/// </summary>
+internal sealed class JobIntake(
+    RecipeReader recipes,
+    InlineRecipes inline,
+    ContextTrees trees,
+    RequestRules rules,
+    Enlistment enlistment,
+    Database database,
+    BuildOptions options
+)
+{
+    /// <summary>Makes a request a job; durable when this returns.</summary>
+    /// <returns>The job's id.</returns>
+    /// <exception cref="OciException">It is refused.</exception>
+    public async Task<string> SubmitAsync(
+        RepositoryName repository,
+        JobRequest request,
+        string principal,
+        CancellationToken cancel
+    )
+    {
+        rules.RequireBuilder();
+        var recipe = await ResolveAsync(repository, request, principal, cancel);
+        var plan = await PlanAsync(repository, request, recipe, JobTriggers.Request, principal, cancel);
+        return await database.WriteAsync(
+            transaction =>
+            {
+                var (job, fault) = enlistment.Enlist(transaction, plan);
+                return fault is null ? job! : throw new OciException(fault);
+            },
+            cancel
+        );
+    }
+
+    /// <summary>What is to be built; nothing is written yet but what was learned of contexts.</summary>
+    /// <exception cref="OciException">It is refused.</exception>
+    public async Task<JobPlan> PlanAsync(
+        RepositoryName repository,
+        JobRequest request,
+        ResolvedRecipe recipe,
+        string trigger,
+        string principal,
+        CancellationToken cancel
+    )
+    {
+        var node = rules.RequireBuilder();
+        var full = Complete(RecipeDefaults.Merge(request, recipe.Annotations, recipe.Config), recipe, node);
+        rules.Check(full, recipe);
+        var contexts = await trees.OfAsync(repository, recipe.Contexts, cancel);
+        var useCache = full.Cache?.Policy != CachePolicies.None;
+        return new JobPlan
+        {
+            Repository = repository,
+            CreatedBy = principal,
+            Trigger = trigger,
+            RecipeDigest = recipe.Artifact,
+            RecipeType = recipe.Type,
+            Tags = [.. full.Tags!.Distinct().Select(Tag.Parse)],
+            Tasks = [.. full.Targets!.Select(target => Task(full, recipe, target, contexts, node, useCache))],
+            Secrets = full.Secrets!,
+            Shareable = useCache && full.Secrets!.Count == 0,
+            MaxAgeSeconds = Math.Min(full.Cache?.MaxAgeSeconds ?? options.ReuseSeconds, options.ReuseSeconds),
+            QueueSeconds = full.QueueSeconds!.Value,
+        };
+    }
+
+    private async Task<ResolvedRecipe> ResolveAsync(
+        RepositoryName repository,
+        JobRequest request,
+        string principal,
+        CancellationToken cancel
+    )
+    {
+        if (request.Recipe is not { } source)
+        {
+            throw new OciException(
+                BuildErrors.RequestInvalid,
+                "the request names no recipe; recipe is a digest, a tag, or a mediaType with data"
+            );
+        }
+
+        if (source.Data is null)
+        {
+            return request.Contexts is null
+                ? await recipes.ReadAsync(repository, source, cancel)
+                : throw new OciException(
+                    BuildErrors.RequestInvalid,
+                    "contexts stand beside a recipe inside the request only; a recipe artifact has its own"
+                );
+        }
+
+        if (source.Data.Length > options.MaxRecipeBytes)
+        {
+            throw new OciException(
+                BuildErrors.RequestTooLarge,
+                $"the recipe has {source.Data.Length} bytes; {options.MaxRecipeBytes} is the limit"
+            );
+        }
+
+        var type =
+            BuildMediaTypes.RecipeType(source.MediaType ?? "")
+            ?? throw new OciException(
+                BuildErrors.RecipeUnsupported,
+                $"'{source.MediaType}' is not the media type of a recipe; use {BuildMediaTypes.Dockerfile} or {BuildMediaTypes.Singularity}"
+            );
+        var contexts = request.Contexts ?? [];
+        await trees.OfAsync(repository, [.. contexts.Select(c => new LeaseContext { Blob = c })], cancel);
+        return await inline.StoreAsync(repository, type, source.Data, contexts, principal, cancel);
+    }
+
+    // The registry's own defaults, for what nobody said.
+    private JobRequest Complete(JobRequest request, ResolvedRecipe recipe, NodeAbilities node) =>
+        request with
+        {
+            Tags = request.Tags ?? recipe.ImpliedTags,
+            Targets =
+            [
+                .. (request.Targets ?? [new BuildTarget { Platform = node.Platforms[0] }])
+                    .Select(BuildTargets.Normalize)
+                    .DistinctBy(t => (t.Platform, t.Microarchitecture)),
+            ],
+            Outputs = request.Outputs ?? [new BuildOutput { Format = BuildOutput.Oci }],
+            Args = request.Args ?? new Dictionary<string, string>(),
+            Labels = request.Labels ?? new Dictionary<string, string>(),
+            Secrets = request.Secrets ?? [],
+            Network =
+                request.Network
+                ?? (node.Networks.Contains(NetworkModes.Isolated) ? NetworkModes.Isolated : NetworkModes.None),
+            TimeoutSeconds = request.TimeoutSeconds ?? options.DefaultTimeoutSeconds,
+            QueueSeconds = request.QueueSeconds ?? options.MaxQueueSeconds,
+        };
+
+    private static PlannedTask Task(
+        JobRequest request,
+        ResolvedRecipe recipe,
+        BuildTarget target,
+        IReadOnlyList<Digest> contexts,
+        NodeAbilities node,
+        bool useCache
+    )
+    {
+        var task = new LeaseTask
+        {
+            Platform = target.Platform,
+            Format = BuildOutput.Oci,
+            RecipeType = recipe.Type,
+            Recipe = recipe.Blob,
+            Contexts = recipe.Contexts,
+            Args = request.Args!,
+            Target = string.IsNullOrEmpty(request.Target) ? null : request.Target,
+            Labels = request.Labels!,
+            SecretIds = [.. request.Secrets!.Select(s => s.Id).Order(StringComparer.Ordinal)],
+            Network = request.Network!,
+            TimeoutSeconds = request.TimeoutSeconds!.Value,
+            SourceDateEpoch = request.Reproducible?.SourceDateEpoch,
+            UseStepCache = useCache,
+        };
+        var key = TaskKey.Of(task, contexts, target.Microarchitecture, node.Engines.Count == 0 ? "" : node.Engines[0]);
+        return new PlannedTask(target.Microarchitecture, key.Compute(), task);
+    }
+}

@@ -1,0 +1,161 @@
+using System.Text;
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Oci;
+using Kiln.Server.Registry;
+
+namespace Kiln.Server.Builds.Intake;
+
+/// <summary>A recipe as a build needs it, wherever it came from.</summary>
+internal sealed record ResolvedRecipe
+{
+    /// <summary>Digest of the recipe artifact's manifest.</summary>
+    public required Digest Artifact { get; init; }
+
+    /// <inheritdoc cref="RecipeTypes"/>
+    public required string Type { get; init; }
+
+    /// <summary>The recipe blob.</summary>
+    public required Descriptor Blob { get; init; }
+    public required string Text { get; init; }
+    public required IReadOnlyList<LeaseContext> Contexts { get; init; }
+
+    /// <summary>What the artifact's annotations and config ask for.</summary>
+    public JobRequest Annotations { get; init; } = new();
+    public JobRequest Config { get; init; } = new();
+
+    /// <summary>Tags that point at the artifact: no product may take them.</summary>
+    public IReadOnlyList<string> OwnTags { get; init; } = [];
+
+    /// <summary>The tags that its own tag stands for, where it says nothing else: <c>1.0.recipe</c> delivers <c>1.0</c>.</summary>
+    public IReadOnlyList<string> ImpliedTags { get; init; } = [];
+}
+
+/// <summary>Reads recipe artifacts out of their repositories.</summary>
+internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, BuildOptions options)
+{
+    private const int MaxConfigBytes = 1 << 20;
+
+    /// <summary>Reads the artifact that a request names.</summary>
+    /// <exception cref="OciException">It is not there, or no recipe.</exception>
+    public async Task<ResolvedRecipe> ReadAsync(
+        RepositoryName repository,
+        RecipeSource source,
+        CancellationToken cancel
+    )
+    {
+        var stored =
+            source.Digest is { } digest ? manifests.Get(repository, digest)
+            : Tag.TryParse(source.Tag, out var tag) ? manifests.Get(repository, tag)
+            : throw new OciException(
+                BuildErrors.RequestInvalid,
+                $"'{source.Tag}' is not a tag; recipe is a digest, a tag, or a mediaType with data"
+            );
+        if (stored is null)
+        {
+            throw new OciException(
+                BuildErrors.RecipeUnknown,
+                $"{repository} has no recipe {source.Digest?.ToString() ?? source.Tag}; push it first"
+            );
+        }
+
+        var manifest = ManifestReader.Read(stored.Content, stored.MediaType, out _)!;
+        string[] named = source.Tag is null ? [] : [source.Tag];
+        var own = tags.Of(repository, stored.Digest).Concat(named).Distinct().ToList();
+        return await ReadAsync(repository, stored.Digest, manifest, own, named, cancel);
+    }
+
+    /// <summary>Reads an artifact whose manifest is at hand.</summary>
+    /// <param name="own">Tags that point at it.</param>
+    /// <param name="implying">Those of them that say what the product is called.</param>
+    /// <exception cref="OciException">It is no recipe, or not whole.</exception>
+    public async Task<ResolvedRecipe> ReadAsync(
+        RepositoryName repository,
+        Digest digest,
+        ManifestInfo manifest,
+        IReadOnlyList<string> own,
+        IReadOnlyList<string> implying,
+        CancellationToken cancel
+    )
+    {
+        if (!RecipeArtifact.Is(manifest))
+        {
+            throw new OciException(
+                BuildErrors.RecipeInvalid,
+                $"{digest} is no recipe: its artifact type is {manifest.EffectiveArtifactType ?? "not set"}, not {BuildMediaTypes.Recipe}"
+            );
+        }
+
+        var artifact = RecipeArtifact.Read(manifest);
+        var text = await ReadBlobAsync(repository, artifact.Recipe, options.MaxRecipeBytes, cancel);
+        return new ResolvedRecipe
+        {
+            Artifact = digest,
+            Type = artifact.RecipeType,
+            Blob = artifact.Recipe,
+            Text = Encoding.UTF8.GetString(text),
+            Contexts = artifact.Contexts,
+            Annotations = RecipeDefaults.FromAnnotations(manifest.Annotations),
+            Config = await ReadConfigAsync(repository, manifest.Config!, cancel),
+            OwnTags = own,
+            ImpliedTags = [.. implying.Where(IsRecipeTag).Select(t => t[..^RecipeAnnotations.RecipeTagSuffix.Length])],
+        };
+    }
+
+    private static bool IsRecipeTag(string tag) =>
+        tag.Length > RecipeAnnotations.RecipeTagSuffix.Length
+        && tag.EndsWith(RecipeAnnotations.RecipeTagSuffix, StringComparison.Ordinal);
+
+    private async Task<JobRequest> ReadConfigAsync(
+        RepositoryName repository,
+        Descriptor config,
+        CancellationToken cancel
+    )
+    {
+        if (config.MediaType != BuildMediaTypes.RecipeConfig)
+        {
+            return new JobRequest();
+        }
+
+        var json = await ReadBlobAsync(repository, config, MaxConfigBytes, cancel);
+        try
+        {
+            return JsonSerializer.Deserialize(json, BuildJson.Default.JobRequest)
+                ?? throw new JsonException("it is null");
+        }
+        catch (JsonException e)
+        {
+            throw new OciException(BuildErrors.RecipeInvalid, $"the recipe's config is not valid: {e.Message}");
+        }
+    }
+
+    private async Task<byte[]> ReadBlobAsync(
+        RepositoryName repository,
+        Descriptor descriptor,
+        int maxBytes,
+        CancellationToken cancel
+    )
+    {
+        var size = blobs.Size(repository, descriptor.Digest);
+        if (size > maxBytes)
+        {
+            throw new OciException(
+                BuildErrors.RecipeInvalid,
+                $"the blob {descriptor.Digest} of the recipe has {size} bytes; {maxBytes} is the limit"
+            );
+        }
+
+        await using var blob = await blobs.OpenAsync(repository, descriptor.Digest, 0, cancel);
+        if (blob is null)
+        {
+            throw new OciException(
+                BuildErrors.RecipeInvalid,
+                $"the recipe names the blob {descriptor.Digest}, which is not in {repository}"
+            );
+        }
+
+        var bytes = new byte[size ?? 0];
+        await blob.ReadExactlyAsync(bytes, cancel);
+        return bytes;
+    }
+}

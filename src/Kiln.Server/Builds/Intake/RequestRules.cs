@@ -1,0 +1,201 @@
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.BuildSpec.Dockerfiles;
+using Kiln.Node;
+using Kiln.Oci;
+
+namespace Kiln.Server.Builds.Intake;
+
+/// <summary>
+/// What a request must be before it becomes a job: a list of rules in the order in which they are checked, each with the
+/// error that it owns.
+/// </summary>
+internal sealed class RequestRules(BuildOptions options, NodeStatus node)
+{
+    private const int MaxTags = 32;
+    private const int MaxTargets = 16;
+    private const int MaxNamed = 256;
+    private const int MaxNamedBytes = 128 << 10;
+    private const int MaxSecrets = 32;
+
+    /// <summary>Everything here that a request is held against.</summary>
+    private sealed record Subject(JobRequest Request, ResolvedRecipe Recipe, NodeAbilities Node, BuildOptions Options);
+
+    private static readonly IReadOnlyList<(Func<Subject, bool> Broken, Func<Subject, OciError> Error)> Rules =
+    [
+        (
+            s => !s.Node.RecipeTypes.Contains(s.Recipe.Type),
+            s =>
+                Unsupported(
+                    BuildErrors.RecipeUnsupported,
+                    $"no build node here builds recipes of type '{s.Recipe.Type}'",
+                    s.Node.RecipeTypes
+                )
+        ),
+        (
+            s => s.Request.Tags!.Count > MaxTags,
+            s => Invalid($"{s.Request.Tags!.Count} tags are asked for; {MaxTags} is the limit")
+        ),
+        (
+            s => s.Request.Tags!.Any(t => !Tag.TryParse(t, out _)),
+            s =>
+                Invalid(
+                    $"'{s.Request.Tags!.First(t => !Tag.TryParse(t, out _))}' is not a tag; use letters, digits and . _ -, "
+                        + $"at most {Tag.MaxLength} characters, not beginning with . or -"
+                )
+        ),
+        (
+            s => s.Request.Tags!.Intersect(s.Recipe.OwnTags).Any(),
+            s =>
+                Invalid(
+                    $"the tag '{s.Request.Tags!.Intersect(s.Recipe.OwnTags).First()}' is the recipe's own; push the recipe "
+                        + "as NAME.recipe, or ask for another tag"
+                )
+        ),
+        (
+            s => s.Request.Targets!.Count is 0 or > MaxTargets,
+            s => Invalid($"a request has 1 to {MaxTargets} targets, not {s.Request.Targets!.Count}")
+        ),
+        (
+            s => s.Request.Targets!.Any(t => !s.Node.Platforms.Contains(t.Platform)),
+            s =>
+                Unsupported(
+                    BuildErrors.PlatformUnsupported,
+                    $"no build node here builds for {s.Request.Targets!.First(t => !s.Node.Platforms.Contains(t.Platform)).Platform}",
+                    [.. s.Node.Platforms.Select(p => p.ToString())]
+                )
+        ),
+        (
+            s => s.Request.Outputs!.Any(o => o.Format != BuildOutput.Oci),
+            s =>
+                Unsupported(
+                    BuildErrors.OutputUnsupported,
+                    $"the output '{s.Request.Outputs!.First(o => o.Format != BuildOutput.Oci).Format}' is not supported",
+                    [BuildOutput.Oci]
+                )
+        ),
+        (
+            s => s.Request.Outputs!.Any(o => o.Compression is not (null or "gzip")),
+            s => Unsupported(BuildErrors.OutputUnsupported, "the compression of new layers is gzip", ["gzip"])
+        ),
+        (
+            s => !NetworkModes.IsKnown(s.Request.Network!),
+            s => Invalid($"'{s.Request.Network}' is not a network; use isolated, none or host")
+        ),
+        (
+            s => !s.Node.Networks.Contains(s.Request.Network!),
+            s =>
+                Invalid(
+                    $"the network '{s.Request.Network}' is not to be had here; there is {string.Join(", ", s.Node.Networks)}"
+                )
+        ),
+        (
+            s => s.Request.TimeoutSeconds is <= 0 || s.Request.TimeoutSeconds > s.Options.MaxTimeoutSeconds,
+            s => Invalid($"a build may run 1 to {s.Options.MaxTimeoutSeconds} s, not {s.Request.TimeoutSeconds}")
+        ),
+        (
+            s => s.Request.QueueSeconds is <= 0 || s.Request.QueueSeconds > s.Options.MaxQueueSeconds,
+            s => Invalid($"a job may wait 1 to {s.Options.MaxQueueSeconds} s, not {s.Request.QueueSeconds}")
+        ),
+        (
+            s => s.Request.Cache?.Policy is not (null or CachePolicies.Reuse or CachePolicies.None),
+            s => Invalid($"'{s.Request.Cache!.Policy}' is not a cache policy; use reuse or none")
+        ),
+        (
+            s => s.Request.Cache?.MaxAgeSeconds is < 0 || s.Request.Reproducible?.SourceDateEpoch is < 0,
+            _ => Invalid("cache.maxAgeSeconds and reproducible.sourceDateEpoch are not negative")
+        ),
+        (
+            s => s.Request.Args!.Keys.Any(name => !IsArgument(name)),
+            s =>
+                Invalid(
+                    $"'{s.Request.Args!.Keys.First(name => !IsArgument(name))}' is not the name of a build argument; use "
+                        + "letters, digits and _, not beginning with a digit"
+                )
+        ),
+        (s => IsTooLarge(s.Request.Args!), _ => TooLarge("build arguments")),
+        (s => IsTooLarge(s.Request.Labels!), _ => TooLarge("labels")),
+        (
+            s => s.Request.Secrets!.Count > MaxSecrets || s.Request.Secrets!.Any(x => !IsSecretId(x.Id)),
+            _ =>
+                Invalid(
+                    $"at most {MaxSecrets} secrets, each with an id of letters, digits and . _ -, at most 64 characters"
+                )
+        ),
+        (
+            s =>
+                s.Request.Secrets!.DistinctBy(x => x.Id).Count() != s.Request.Secrets!.Count
+                || s.Request.Secrets!.DistinctBy(x => x.Ref).Count() != s.Request.Secrets!.Count,
+            _ => Invalid("each secret has an id and a ref of its own")
+        ),
+    ];
+
+    /// <summary>What nobody here could build is refused before anything is read.</summary>
+    /// <exception cref="OciException"><c>BUILD_DISABLED</c>.</exception>
+    public NodeAbilities RequireBuilder()
+    {
+        var abilities = node.Abilities;
+        return abilities.Platforms.Count > 0
+            ? abilities
+            : throw new OciException(
+                BuildErrors.Disabled,
+                $"this registry builds nothing now: {abilities.Unavailable ?? "no build node is there"}"
+            );
+    }
+
+    /// <summary>Checks a request in which everything that was left open is filled in.</summary>
+    /// <exception cref="OciException">The first broken rule's error.</exception>
+    public void Check(JobRequest request, ResolvedRecipe recipe)
+    {
+        var subject = new Subject(request, recipe, node.Abilities, options);
+        foreach (var (broken, error) in Rules)
+        {
+            if (broken(subject))
+            {
+                throw new OciException(error(subject));
+            }
+        }
+
+        if (recipe.Type == RecipeTypes.Dockerfile)
+        {
+            CheckDockerfile(recipe.Text, request.Target);
+        }
+    }
+
+    private static void CheckDockerfile(string text, string? target)
+    {
+        if (!Dockerfile.TryParse(text, out var file, out var fault))
+        {
+            throw new OciException(BuildErrors.RecipeInvalid, $"the Dockerfile cannot be read: {fault}");
+        }
+
+        if (file.StageIndex(target) < 0)
+        {
+            throw new OciException(BuildErrors.RecipeInvalid, $"the Dockerfile has no stage '{target}'");
+        }
+    }
+
+    private static bool IsArgument(string name) =>
+        name.Length is > 0 and <= 128
+        && !char.IsAsciiDigit(name[0])
+        && name.All(c => char.IsAsciiLetterOrDigit(c) || c == '_');
+
+    private static bool IsSecretId(string id) =>
+        id.Length is > 0 and <= 64 && id.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '.' or '-');
+
+    private static bool IsTooLarge(IReadOnlyDictionary<string, string> named) =>
+        named.Count > MaxNamed || named.Sum(a => (long)a.Key.Length + a.Value.Length) > MaxNamedBytes;
+
+    private static OciError TooLarge(string what) =>
+        Invalid($"at most {MaxNamed} {what}, together at most {MaxNamedBytes} bytes");
+
+    private static OciError Invalid(string message) => new(BuildErrors.RequestInvalid, message);
+
+    // detail: what there is instead
+    private static OciError Unsupported(ErrorCode code, string message, IReadOnlyList<string> supported) =>
+        new(
+            code,
+            supported.Count == 0 ? message : $"{message}; supported: {string.Join(", ", supported)}",
+            JsonSerializer.SerializeToElement(supported, BuildJson.Default.IReadOnlyListString)
+        );
+}

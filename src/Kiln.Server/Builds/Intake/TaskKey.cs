@@ -1,0 +1,55 @@
+using System.Globalization;
+using Kiln.BuildSpec;
+using Kiln.Oci;
+
+namespace Kiln.Server.Builds.Intake;
+
+/// <summary>The build key of a task: what of it can change the product (build-extension, decision 3).</summary>
+internal static class TaskKey
+{
+    /// <param name="contexts">Tree digests, in order.</param>
+    /// <param name="engine">Name and version of the engine that builds by default.</param>
+    public static BuildKey Of(
+        LeaseTask task,
+        IReadOnlyList<Digest> contexts,
+        string? microarchitecture,
+        string engine
+    ) =>
+        new()
+        {
+            BuildType = task.RecipeType,
+            Recipe = task.Recipe.Digest,
+            Contexts = contexts,
+            Target = task.Target ?? "",
+            Args = task.Args,
+            Secrets = task.SecretIds,
+            Platform = task.Platform,
+            Microarchitecture = microarchitecture ?? "",
+            Format = task.Format,
+            Options = Options(task, engine),
+        };
+
+    private static Dictionary<string, string> Options(LeaseTask task, string engine)
+    {
+        var options = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["compression"] = "gzip",
+            ["engine"] = Major(engine),
+            ["network"] = task.Network,
+            ["sourceDate"] = task.SourceDateEpoch?.ToString(CultureInfo.InvariantCulture) ?? "",
+        };
+        foreach (var (name, value) in task.Labels)
+        {
+            options["label." + name] = value;
+        }
+
+        return options;
+    }
+
+    // "buildah 1.28.2" is "buildah/1": a fix of the engine does not make all results stale.
+    private static string Major(string engine)
+    {
+        var space = engine.IndexOf(' ', StringComparison.Ordinal);
+        return space < 0 ? engine : $"{engine[..space]}/{engine[(space + 1)..].Split('.')[0]}";
+    }
+}

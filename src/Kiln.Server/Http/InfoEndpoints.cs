@@ -1,0 +1,51 @@
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Node;
+using Kiln.Oci;
+using Kiln.Server.Builds.Intake;
+
+namespace Kiln.Server.Http;
+
+/// <summary>What this registry builds: bld-1 of the build extension.</summary>
+internal sealed class InfoEndpoints(NodeStatus node, BuildOptions options)
+{
+    public void Map(V2Router router) =>
+        router.Map("GET", "_build/v1/info", Get).Map("GET", "{name}/_build/v1/info", Get);
+
+    private Task Get(V2Context context)
+    {
+        var abilities = node.Abilities;
+        var info = new BuildInfo
+        {
+            Categories = ["discover", "request", "trigger"],
+            Recipes = [.. abilities.RecipeTypes.Select(Recipe)],
+            Platforms = [.. abilities.Platforms.Select(p => p.ToString())],
+            Outputs = abilities.Platforms.Count == 0 ? [] : [BuildOutput.Oci],
+            Trigger = new BuildInfoTrigger(abilities.Platforms.Count == 0 ? "off" : "on"),
+            Engines = abilities.Engines,
+            Networks = abilities.Networks,
+            Unavailable = abilities.Platforms.Count == 0 ? abilities.Unavailable ?? "no build node is there" : null,
+            Limits = new BuildInfoLimits
+            {
+                MaxWaitSeconds = V2Requests.MaxWaitSeconds,
+                MaxJobSeconds = options.MaxTimeoutSeconds,
+                MaxQueueSeconds = options.MaxQueueSeconds,
+                MaxContextBytes = options.MaxContextBytes,
+                MaxInlineRecipeBytes = options.MaxRecipeBytes,
+                MaxLogBytes = options.MaxLogBytes,
+            },
+        };
+        return context.WriteJsonAsync(
+            JsonSerializer.SerializeToUtf8Bytes(info, BuildJson.Default.BuildInfo),
+            context.Accepts(BuildMediaTypes.Info)
+        );
+    }
+
+    private static BuildInfoRecipe Recipe(string type) =>
+        new(
+            type,
+            type == RecipeTypes.Dockerfile
+                ? [BuildMediaTypes.Dockerfile, BuildMediaTypes.TextDockerfile]
+                : [BuildMediaTypes.Singularity]
+        );
+}
