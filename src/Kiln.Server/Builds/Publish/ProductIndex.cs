@@ -35,7 +35,11 @@ internal sealed record ProductIndex(byte[] Content, IReadOnlyList<JobResultOutpu
         var hints = execution.Hints is null
             ? null
             : JsonSerializer.Deserialize(execution.Hints, BuildJson.Default.ImageHints);
-        var descriptor = manifest with { Platform = Platform.Parse(execution.Platform), Annotations = hints is null ? null : Annotations(hints) };
+        var descriptor = manifest with
+        {
+            Platform = Platform.Parse(execution.Platform),
+            Annotations = hints is null ? null : Annotations(hints),
+        };
         var output = new JobResultOutput
         {
             Platform = execution.Platform,

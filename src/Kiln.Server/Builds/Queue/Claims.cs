@@ -78,7 +78,7 @@ internal sealed class Claims(Database database, Executions executions, BuildOpti
             ORDER BY (
                 SELECT COUNT(*) FROM executions r
                 WHERE r.requested_by = e.requested_by AND r.finished IS NULL AND r.state IN ('running', 'canceling')
-            ), e.queued, e.id
+            ), e.queued, (SELECT MIN(t.ordinal) FROM job_tasks t WHERE t.execution = e.id), e.id
             LIMIT 1
             """;
         return connection.Scalar<string>(sql, [.. values]);

@@ -1,0 +1,109 @@
+using System.Text;
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Oci;
+using Kiln.Tests.Inspect;
+
+namespace Kiln.Tests.Builds;
+
+/// <summary>Plays a build node: takes leases, writes logs, pushes tiny images.</summary>
+internal sealed class TestNode(BuildServer server)
+{
+    private static readonly LeaseClaim Offer = new()
+    {
+        Node = "test-node",
+        Platforms = ["linux/amd64", "linux/arm64", "linux/amd64/v3"],
+        Recipes = [RecipeTypes.Dockerfile],
+        Outputs = [BuildOutput.Oci],
+    };
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    /// <summary>Takes what is next; null where there is nothing.</summary>
+    public Task<Lease?> TryClaimAsync(LeaseClaim? offer = null, TimeSpan wait = default) =>
+        server.Coordinator.ClaimAsync(offer ?? Offer, wait, Cancel);
+
+    public async Task<Lease> ClaimAsync()
+    {
+        var lease = await TryClaimAsync();
+        Assert.NotNull(lease);
+        return lease;
+    }
+
+    public Task LogAsync(Lease lease, string text) =>
+        server.Coordinator.AppendLogAsync(lease, Encoding.UTF8.GetBytes(text), Cancel);
+
+    /// <summary>Pushes an image of one layer and reports it.</summary>
+    public async Task<LeaseResult> SucceedAsync(Lease lease, string content = "hello", Platform? platform = null)
+    {
+        var result = new LeaseResult
+        {
+            State = BuildStates.Succeeded,
+            Manifest = await PushImageAsync(lease, content, platform ?? lease.Task.Platform),
+            ResolvedDependencies = [],
+        };
+        await CompleteAsync(lease, result);
+        return result;
+    }
+
+    public Task FailAsync(Lease lease, string reason = FailureReasons.RecipeError, bool retryable = false) =>
+        CompleteAsync(
+            lease,
+            new LeaseResult
+            {
+                State = BuildStates.Failed,
+                Reason = reason,
+                Message = "RUN make exited 2",
+                ExitCode = 2,
+                Retryable = retryable,
+            }
+        );
+
+    public Task CompleteAsync(Lease lease, LeaseResult result) =>
+        server.Coordinator.CompleteAsync(lease, result, Cancel);
+
+    public async Task<Descriptor> PushImageAsync(Lease lease, string content, Platform platform)
+    {
+        var (layer, layerSize) = await PushAsync(lease, new Tars().File("hello", content).Gzip());
+        var config = JsonSerializer.SerializeToUtf8Bytes(
+            new Dictionary<string, string>
+            {
+                ["architecture"] = platform.Architecture,
+                ["os"] = platform.Os,
+                ["comment"] = content,
+            }
+        );
+        var (configDigest, configSize) = await PushAsync(lease, config);
+        var manifest = new ImageManifest
+        {
+            Config = new Descriptor
+            {
+                MediaType = MediaTypes.OciConfig,
+                Digest = configDigest,
+                Size = configSize,
+            },
+            Layers =
+            [
+                new Descriptor
+                {
+                    MediaType = MediaTypes.OciLayerGzip,
+                    Digest = layer,
+                    Size = layerSize,
+                },
+            ],
+        };
+        return await server.Coordinator.PushManifestAsync(
+            lease,
+            JsonSerializer.SerializeToUtf8Bytes(manifest, OciJson.Default.ImageManifest),
+            MediaTypes.OciManifest,
+            Cancel
+        );
+    }
+
+    private Task<(Digest Digest, long Size)> PushAsync(Lease lease, byte[] bytes) =>
+        server.Coordinator.PushBlobAsync(
+            lease,
+            async (stream, cancel) => await stream.WriteAsync(bytes, cancel),
+            Cancel
+        );
+}

@@ -1,0 +1,146 @@
+using Kiln.Inspect;
+
+namespace Kiln.Tests.Inspect;
+
+/// <summary>Hints from hand-made layers: what flattening owners and modes would lose.</summary>
+public sealed class FlattenVerdictTests
+{
+    [Fact]
+    public async Task An_image_of_one_owner_can_be_flattened()
+    {
+        var verdict = await JudgeAsync(new Tars().Directory("app").File("app/run", "12345", mode: 0x1ed));
+
+        Assert.Equal((FlattenVerdict.Allow, FlattenVerdict.Allow), (verdict.Ownership, verdict.Mode));
+        Assert.Equal((5, 2, 0), (verdict.Bytes, verdict.Files, verdict.SetIdFiles));
+        Assert.Equal([0], verdict.Owners);
+        Assert.Empty(verdict.Reasons);
+    }
+
+    [Fact]
+    public async Task A_distributions_own_entries_do_not_frighten()
+    {
+        var verdict = await JudgeAsync(
+            new Tars()
+                .File("etc/shadow", "x", mode: 0x1a0, group: 42)
+                .File("usr/bin/su", "x", mode: 0x9ed)
+                .File("usr/bin/chage", "x", mode: 0x5ed, group: 42)
+                .File("usr/sbin/unix_chkpwd", "x", mode: 0x5ed, group: 42)
+                .Directory("var/mail", mode: 0x5fd, group: 8)
+                .Directory("usr/local/lib/python3.11", mode: 0x5fd, group: 50)
+                .Directory("var/cache/apt/archives/partial", mode: 0x1c0, owner: 42)
+                .Directory("tmp", mode: 0x3ff)
+                .WithCapability("usr/bin/ping")
+        );
+
+        Assert.Equal((FlattenVerdict.Allow, FlattenVerdict.Allow), (verdict.Ownership, verdict.Mode));
+        Assert.Equal((3, 1), (verdict.SetIdFiles, verdict.CapabilityFiles));
+    }
+
+    [Fact]
+    public async Task What_would_be_lost_asks_for_caution()
+    {
+        Assert.Equal("caution/caution", await VerdictAsync(t => t.File("opt/x", "x", mode: 0x9ed, owner: 7)));
+        Assert.Equal("allow/caution", await VerdictAsync(t => t.File("opt/x", "x", mode: 0x9ed)));
+        Assert.Equal("allow/caution", await VerdictAsync(t => t.WithCapability("opt/server")));
+        Assert.Equal("caution/allow", await VerdictAsync(t => t.File("etc/my.key", "x", mode: 0x1a0, group: 999)));
+        Assert.Equal("caution/allow", await VerdictAsync(t => t.Directory("home/app", mode: 0x1c0, owner: 1000)));
+        Assert.Equal("caution/caution", await VerdictAsync(t => t.Directory("srv/shared", mode: 0x5fd, group: 100)));
+        Assert.Equal("allow/caution", await VerdictAsync(t => t.File("a", "x", mode: 0)));
+        Assert.Equal("allow/caution", await VerdictAsync(t => t.Device("dev/null")));
+        Assert.Equal("caution/allow", await VerdictAsync(t => t.File("a", "x", owner: 70_000)));
+        Assert.Equal("allow/allow", await VerdictAsync(t => t.File("a", "x", owner: 1000)));
+        Assert.Equal("caution/allow", await VerdictAsync(t => t.File("a", "x", owner: 1000), user: "1000"));
+        Assert.Equal("caution/caution", await VerdictAsync(t => t.File("usr/bin/su", "x", mode: 0x9ed, owner: 7)));
+    }
+
+    [Fact]
+    public async Task An_image_built_without_real_ids_has_to_be_flattened()
+    {
+        var image = FlattenedImage.Of([await FactsAsync(new Tars().File("a", "x"))]);
+
+        Assert.Equal(FlattenVerdict.Required, FlattenVerdict.Of(image, user: null, singleId: true).Ownership);
+    }
+
+    [Fact]
+    public async Task Layers_lie_on_top_of_each_other()
+    {
+        var image = FlattenedImage.Of([
+            await FactsAsync(
+                new Tars()
+                    .File("keep", "1")
+                    .File("replaced", "22", owner: 5)
+                    .File("gone", "333")
+                    .Directory("dir")
+                    .File("dir/below", "4444")
+                    .Directory("opaque")
+                    .File("opaque/old", "55555")
+                    .Directory("turned")
+                    .File("turned/x", "666666")
+            ),
+            await FactsAsync(
+                new Tars()
+                    .File("replaced", "2")
+                    .File("opaque/new", "5")
+                    .File(".wh.gone")
+                    .File(".wh.dir")
+                    .File("opaque/.wh..wh..opq")
+                    .File("turned", "6")
+                    .HardLink("again", "replaced")
+            ),
+        ]);
+
+        Assert.Equal(
+            ["again", "keep", "opaque", "opaque/new", "replaced", "turned"],
+            image.Entries.Select(e => e.Path).Order(StringComparer.Ordinal)
+        );
+        var verdict = FlattenVerdict.Of(image, user: null, singleId: false);
+        Assert.Equal((4, 5), (verdict.Bytes, verdict.Files));
+        Assert.Equal([0], verdict.Owners);
+    }
+
+    [Fact]
+    public async Task Facts_survive_packing_and_count_the_whole_tar()
+    {
+        var tar = new Tars().File("a", "x", mode: 0x9ed, owner: 3, group: 4).WithCapability("b");
+        var bytes = tar.Bytes();
+        var (facts, _) = await LayerFacts.ReadAsync(new MemoryStream(bytes), TestContext.Current.CancellationToken);
+
+        var again = LayerFacts.Unpack(facts!.Pack());
+
+        Assert.Equal(bytes.Length, again.TarBytes);
+        Assert.Equal(facts.Entries, again.Entries);
+        Assert.True(again.Entries[1].Capability);
+    }
+
+    [Fact]
+    public async Task What_is_no_layer_has_no_facts()
+    {
+        var config = """{"architecture":"amd64","os":"linux"}"""u8.ToArray();
+        var (facts, fault) = await LayerFacts.ReadAsync(
+            new MemoryStream(config),
+            TestContext.Current.CancellationToken
+        );
+
+        Assert.Null(facts);
+        Assert.NotNull(fault);
+    }
+
+    private static async Task<string> VerdictAsync(Func<Tars, Tars> make, string? user = null)
+    {
+        var verdict = await JudgeAsync(make(new Tars().File("base", "x")), user);
+        return $"{verdict.Ownership}/{verdict.Mode}";
+    }
+
+    private static async Task<FlattenVerdict> JudgeAsync(Tars layer, string? user = null) =>
+        FlattenVerdict.Of(FlattenedImage.Of([await FactsAsync(layer)]), user, singleId: false);
+
+    private static async Task<LayerFacts> FactsAsync(Tars layer)
+    {
+        var (facts, fault) = await LayerFacts.ReadAsync(
+            new MemoryStream(layer.Gzip()),
+            TestContext.Current.CancellationToken
+        );
+        Assert.Null(fault);
+        return facts!;
+    }
+}

@@ -1,0 +1,92 @@
+using System.Formats.Tar;
+using System.IO.Compression;
+using System.Text;
+
+namespace Kiln.Tests.Inspect;
+
+/// <summary>Tars made by hand, entry by entry.</summary>
+internal sealed class Tars
+{
+    private readonly MemoryStream _bytes = new();
+    private readonly TarWriter _writer;
+
+    public Tars() => _writer = new TarWriter(_bytes, TarEntryFormat.Pax, leaveOpen: true);
+
+    public Tars File(string path, string content = "", int mode = 0x1a4, int owner = 0, int group = 0, long time = 0) =>
+        Add(TarEntryType.RegularFile, path, mode, owner, group, time, content: content);
+
+    public Tars Directory(string path, int mode = 0x1ed, int owner = 0, int group = 0, long time = 0) =>
+        Add(TarEntryType.Directory, path, mode, owner, group, time);
+
+    public Tars Link(string path, string target) => Add(TarEntryType.SymbolicLink, path, 0x1ff, 0, 0, 0, target);
+
+    public Tars HardLink(string path, string target) => Add(TarEntryType.HardLink, path, 0x1a4, 0, 0, 0, target);
+
+    public Tars Device(string path) => Add(TarEntryType.CharacterDevice, path, 0x1b6, 0, 0, 0);
+
+    public Tars WithCapability(string path) => Add(TarEntryType.RegularFile, path, 0x1ed, 0, 0, 0, capability: true);
+
+    public byte[] Bytes()
+    {
+        _writer.Dispose();
+        return _bytes.ToArray();
+    }
+
+    public byte[] Gzip()
+    {
+        using var packed = new MemoryStream();
+        using (var gzip = new GZipStream(packed, CompressionLevel.Fastest, leaveOpen: true))
+        {
+            gzip.Write(Bytes());
+        }
+
+        return packed.ToArray();
+    }
+
+    public byte[] Zstd()
+    {
+        using var compressor = new ZstdSharp.Compressor();
+        return compressor.Wrap(Bytes()).ToArray();
+    }
+
+    private Tars Add(
+        TarEntryType type,
+        string path,
+        int mode,
+        int owner,
+        int group,
+        long time,
+        string? target = null,
+        string? content = null,
+        bool capability = false
+    )
+    {
+        var attributes = new Dictionary<string, string>(StringComparer.Ordinal);
+        if (capability)
+        {
+            attributes["SCHILY.xattr.security.capability"] = "caps";
+        }
+
+#pragma warning disable RS0030 // Extended attributes exist in pax only, and no digest of these archives matters.
+        var entry = new PaxTarEntry(type, path, attributes)
+#pragma warning restore RS0030
+        {
+            Mode = (UnixFileMode)mode,
+            Uid = owner,
+            Gid = group,
+            ModificationTime = DateTimeOffset.FromUnixTimeSeconds(time),
+        };
+        if (target is not null)
+        {
+            entry.LinkName = target;
+        }
+
+        if (content is not null)
+        {
+            entry.DataStream = new MemoryStream(Encoding.UTF8.GetBytes(content));
+        }
+
+        _writer.WriteEntry(entry);
+        return this;
+    }
+}
