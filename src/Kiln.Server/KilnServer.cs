@@ -88,7 +88,7 @@ public static partial class KilnServer
         services.AddSingleton<Repositories>().AddSingleton<Blobs>().AddSingleton<Uploads>();
         services.AddSingleton<Manifests>().AddSingleton<Tags>().AddSingleton<Referrers>();
         services.AddHostedService<UploadExpiry>();
-        services.AddBuilds();
+        services.AddBuilds(options.Build);
         services.AddSingleton<DiscoveryEndpoints>();
         services.AddSingleton<BlobEndpoints>().AddSingleton<UploadEndpoints>().AddSingleton<ManifestEndpoints>();
         services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();

@@ -13,9 +13,9 @@ namespace Kiln.Server.Builds;
 /// <summary>The parts of the build service, in the order in which a build goes through them.</summary>
 internal static class BuildService
 {
-    public static IServiceCollection AddBuilds(this IServiceCollection services)
+    public static IServiceCollection AddBuilds(this IServiceCollection services, BuildOptions options)
     {
-        services.AddSingleton<NodeStatus>();
+        services.AddSingleton(_ => Status(options));
         services.AddSingleton<RecipeReader>().AddSingleton<InlineRecipes>().AddSingleton<ContextTrees>();
         services.AddSingleton<RequestRules>().AddSingleton<JobIntake>().AddSingleton<IPushTrigger, PushIntake>();
         services.AddSingleton<Executions>().AddSingleton<Subscriptions>().AddSingleton<Enlistment>();
@@ -29,6 +29,17 @@ internal static class BuildService
         // Before any node: the sweep puts right what the last run left before it lets others start.
         services.AddSingleton<LeaseSweep>().AddHostedService(provider => provider.GetRequiredService<LeaseSweep>());
         services.AddHostedService(provider => provider.GetRequiredService<LayerFactsStore>());
-        return services;
+        return options.LocalNode ? services.AddHostedService<LocalNode>() : services;
+    }
+
+    private static NodeStatus Status(BuildOptions options)
+    {
+        var status = new NodeStatus();
+        if (!options.LocalNode)
+        {
+            status.Abilities = NodeAbilities.None("builds are switched off here (--no-builds)");
+        }
+
+        return status;
     }
 }

@@ -12,8 +12,9 @@ internal sealed class InfoEndpoints(NodeStatus node, BuildOptions options)
     public void Map(V2Router router) =>
         router.Map("GET", "_build/v1/info", Get).Map("GET", "{name}/_build/v1/info", Get);
 
-    private Task Get(V2Context context)
+    private async Task Get(V2Context context)
     {
+        await node.Known.WaitAsync(context.Cancel);
         var abilities = node.Abilities;
         var info = new BuildInfo
         {
@@ -35,7 +36,7 @@ internal sealed class InfoEndpoints(NodeStatus node, BuildOptions options)
                 MaxLogBytes = options.MaxLogBytes,
             },
         };
-        return context.WriteJsonAsync(
+        await context.WriteJsonAsync(
             JsonSerializer.SerializeToUtf8Bytes(info, BuildJson.Default.BuildInfo),
             context.Accepts(BuildMediaTypes.Info)
         );

@@ -30,7 +30,7 @@ internal sealed class JobIntake(
         CancellationToken cancel
     )
     {
-        rules.RequireBuilder();
+        await rules.RequireBuilderAsync(cancel);
         var recipe = await ResolveAsync(repository, request, principal, cancel);
         var plan = await PlanAsync(repository, request, recipe, JobTriggers.Request, principal, cancel);
         return await database.WriteAsync(
@@ -54,7 +54,7 @@ internal sealed class JobIntake(
         CancellationToken cancel
     )
     {
-        var node = rules.RequireBuilder();
+        var node = await rules.RequireBuilderAsync(cancel);
         var full = Complete(RecipeDefaults.Merge(request, recipe.Annotations, recipe.Config), recipe, node);
         rules.Check(full, recipe);
         var contexts = await trees.OfAsync(repository, recipe.Contexts, cancel);

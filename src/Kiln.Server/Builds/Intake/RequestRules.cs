@@ -132,8 +132,10 @@ internal sealed class RequestRules(BuildOptions options, NodeStatus node)
 
     /// <summary>What nobody here could build is refused before anything is read.</summary>
     /// <exception cref="OciException"><c>BUILD_DISABLED</c>.</exception>
-    public NodeAbilities RequireBuilder()
+    public async Task<NodeAbilities> RequireBuilderAsync(CancellationToken cancel)
     {
+        // In the moment after the start the node still looks at its machine: that is no reason to refuse.
+        await node.Known.WaitAsync(cancel);
         var abilities = node.Abilities;
         return abilities.Platforms.Count > 0
             ? abilities

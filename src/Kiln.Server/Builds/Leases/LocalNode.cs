@@ -19,12 +19,6 @@ internal sealed class LocalNode(
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        if (!options.LocalNode)
-        {
-            status.Abilities = NodeAbilities.None("builds are switched off here (--no-builds)");
-            return;
-        }
-
         var node = new NodeOptions
         {
             Directory = directory.Node,
