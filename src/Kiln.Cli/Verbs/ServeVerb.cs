@@ -40,6 +40,8 @@ internal static class ServeVerb
             hostNetwork,
             insecure,
         };
+        var limits = new BuildLimits();
+        limits.AddTo(command);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
@@ -50,13 +52,16 @@ internal static class ServeVerb
                             {
                                 DataDirectory = Path.GetFullPath(parsed.GetRequiredValue(data)),
                                 Urls = parsed.GetRequiredValue(urls),
-                                Build = new BuildOptions
-                                {
-                                    LocalNode = !parsed.GetValue(noBuilds),
-                                    Unsafe = parsed.GetValue(unsafeBuilds),
-                                    AllowHostNetwork = parsed.GetValue(hostNetwork),
-                                    InsecureRegistries = parsed.GetValue(insecure) ?? [],
-                                },
+                                Build = limits.Apply(
+                                    new BuildOptions
+                                    {
+                                        LocalNode = !parsed.GetValue(noBuilds),
+                                        Unsafe = parsed.GetValue(unsafeBuilds),
+                                        AllowHostNetwork = parsed.GetValue(hostNetwork),
+                                        InsecureRegistries = parsed.GetValue(insecure) ?? [],
+                                    },
+                                    parsed
+                                ),
                             },
                             cancel
                         )
