@@ -34,12 +34,27 @@ internal sealed class BuildLimits
         Defaults.MaxContextBytes
     );
 
-    public void AddTo(Command command)
+    /// <summary>Adds the options to a command.</summary>
+    public static BuildLimits On(Command command)
     {
-        foreach (var option in (Option[])[_concurrent, _memory, _disk, _processes, _seconds, _log, _context])
+        var limits = new BuildLimits();
+        foreach (
+            var option in (Option[])
+                [
+                    limits._concurrent,
+                    limits._memory,
+                    limits._disk,
+                    limits._processes,
+                    limits._seconds,
+                    limits._log,
+                    limits._context,
+                ]
+        )
         {
             command.Add(option);
         }
+
+        return limits;
     }
 
     /// <summary>The same options with what the command line says.</summary>

@@ -40,8 +40,7 @@ internal static class ServeVerb
             hostNetwork,
             insecure,
         };
-        var limits = new BuildLimits();
-        limits.AddTo(command);
+        var limits = BuildLimits.On(command);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(

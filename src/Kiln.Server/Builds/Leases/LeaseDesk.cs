@@ -37,6 +37,9 @@ internal sealed partial class LeaseDesk(
     // Reading a product's layers for hints may take long; the lease holds meanwhile.
     private const int CompletionSeconds = 600;
     private const int RetryDelaySeconds = 2;
+
+    // A node hears of a cancel with the answer to a heartbeat, so that is never far away.
+    private const int MaxHeartbeatSeconds = 2;
     private readonly ConcurrentDictionary<string, SecretMask> _masks = new(StringComparer.Ordinal);
 
     /// <summary>Waits up to <paramref name="wait"/> for work.</summary>
@@ -196,7 +199,7 @@ internal sealed partial class LeaseDesk(
             Execution = row.Id,
             Repository = Repositories.NameOf(transaction.Connection!, row.Repository).Value,
             Attempt = row.Attempt,
-            HeartbeatSeconds = Math.Max(1, options.LeaseSeconds / 3),
+            HeartbeatSeconds = Math.Clamp(options.LeaseSeconds / 3, 1, MaxHeartbeatSeconds),
             Task = task with { Secrets = values.Count == 0 ? null : values },
         };
     }

@@ -34,7 +34,14 @@ internal sealed class LocalNode(
             MaxContextBytes = options.MaxContextBytes,
         };
         using var worker = new BuildNode(node, status, time, log);
-        await worker.PrepareAsync(stoppingToken);
-        await worker.RunAsync(coordinator, stoppingToken);
+        try
+        {
+            await worker.PrepareAsync(stoppingToken);
+            await worker.RunAsync(coordinator, stoppingToken);
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The server stops before the node has looked around; nothing is amiss.
+        }
     }
 }
