@@ -59,22 +59,26 @@ public static partial class KilnServer
         {
             await app.StartAsync(cancel);
         }
-        catch (IOException e) when (e.InnerException is AddressInUseException)
+        catch (Exception e) when (WhyNotListening(e) is not null)
         {
-            throw new ServerStartException(
-                $"cannot listen on {options.Urls}: another process does already; choose another port with --urls",
-                e
-            );
-        }
-        catch (SocketException e)
-        {
-            throw new ServerStartException($"cannot listen on {options.Urls}: {e.Message}", e);
+            // Background services run already; they end before what they use does.
+            await app.StopAsync(CancellationToken.None);
+            throw new ServerStartException($"cannot listen on {options.Urls}: {WhyNotListening(e)}", e);
         }
 
         var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(KilnServer));
         LogListening(log, string.Join(' ', app.Urls), Path.GetFullPath(options.DataDirectory));
         await app.WaitForShutdownAsync(cancel);
     }
+
+    private static string? WhyNotListening(Exception exception) =>
+        exception switch
+        {
+            IOException { InnerException: AddressInUseException } =>
+                "another process does already; choose another port with --urls",
+            SocketException e => e.Message,
+            _ => null,
+        };
 
     private static void AddServices(IServiceCollection services, ServerOptions options)
     {
