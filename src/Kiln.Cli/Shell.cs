@@ -13,6 +13,9 @@ internal sealed record Shell
 
     /// <summary>Reads an environment variable.</summary>
     public required Func<string, string?> Variable { get; init; }
+
+    /// <summary>Lines that the terminal shows at a time.</summary>
+    public Func<int> Height { get; init; } = () => 24;
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
     public static Shell OfProcess() =>
@@ -24,5 +27,6 @@ internal sealed record Shell
             ErrorIsTerminal = !Console.IsErrorRedirected,
             InIsTerminal = !Console.IsInputRedirected,
             Variable = Environment.GetEnvironmentVariable,
+            Height = () => Console.WindowHeight,
         };
 }

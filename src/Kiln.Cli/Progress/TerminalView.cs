@@ -34,6 +34,7 @@ internal sealed class TerminalView : IProgressView
     private readonly Lock _lock = new();
     private readonly TextWriter _writer;
     private readonly TimeProvider _time;
+    private readonly Func<int> _terminalHeight;
     private readonly ITimer _timer;
     private readonly Dictionary<string, TaskView> _tasks = [];
     private readonly DateTimeOffset _begin;
@@ -42,7 +43,7 @@ internal sealed class TerminalView : IProgressView
 
     public TerminalView(Shell shell)
     {
-        (_writer, _time) = (shell.Error, shell.Time);
+        (_writer, _time, _terminalHeight) = (shell.Error, shell.Time, shell.Height);
         _begin = _time.GetUtcNow();
         _timer = _time.CreateTimer(_ => Redraw(_ => { }), null, Refresh, Refresh);
     }
@@ -205,6 +206,8 @@ internal sealed class TerminalView : IProgressView
             lines.Add($"{Dim}{Prefix(view)}{view.Phase} {Sizes.Text(now - _begin)}{Plain}");
         }
 
-        return lines;
+        // The cursor can only go back to what is still on the screen.
+        var room = Math.Max(1, _terminalHeight() - 1);
+        return lines.Count <= room ? lines : lines[^room..];
     }
 }
