@@ -71,7 +71,7 @@ internal sealed class BlobFile(Descriptor blob, string path, string action)
                     await using var body = await open(file.Length);
                     await CopyOnceAsync(body, file, hash, buffer, cancel);
                 }
-                catch (HttpRequestException) when (attempt < options.Attempts)
+                catch (Exception e) when (attempt < options.Attempts && IsCut(e))
                 {
                     await Task.Delay(options.FirstPause * attempt, options.Time, cancel);
                     continue;
@@ -117,6 +117,9 @@ internal sealed class BlobFile(Descriptor blob, string path, string action)
             await file.WriteAsync(buffer.AsMemory(0, read), cancel);
         }
     }
+
+    private static bool IsCut(Exception e) =>
+        e is HttpRequestException or RegistryException { Fault: RegistryFault.Unreachable };
 
     // Told apart from what the file system says: only a broken connection is worth another try.
     private static async Task<int> ReadAsync(Stream body, byte[] buffer, CancellationToken cancel)

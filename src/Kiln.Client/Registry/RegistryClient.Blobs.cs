@@ -51,7 +51,15 @@ public sealed partial class RegistryClient
         if (offset > 0 && response.StatusCode != HttpStatusCode.PartialContent)
         {
             // No ranges here: what was had already comes again, and is passed over.
-            await BlobFile.SkipAsync(body, offset, cancel);
+            try
+            {
+                await BlobFile.SkipAsync(body, offset, cancel);
+            }
+            catch (IOException e)
+            {
+                await body.DisposeAsync();
+                throw new RegistryException(RegistryFault.Unreachable, call.Action, e.Message, e) { Host = call.Host };
+            }
         }
 
         return body;
