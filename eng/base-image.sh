@@ -15,7 +15,8 @@ oci_layout_from_tar() {
     jq -n -c --arg diff_id "sha256:$diff_id" --argjson command "$command" --arg architecture "$(dpkg --print-architecture)" '{
         architecture: $architecture, os: "linux", created: "1970-01-01T00:00:00Z",
         config: {Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], Cmd: $command},
-        rootfs: {type: "layers", diff_ids: [$diff_id]}}' >"$layout/config"
+        rootfs: {type: "layers", diff_ids: [$diff_id]},
+        history: [{created: "1970-01-01T00:00:00Z", created_by: "files of the base image"}]}' >"$layout/config"
     config=$(blob_into_layout "$layout" "$layout/config")
 
     jq -n -c --argjson config "$config" --argjson layer "$layer" '{

@@ -37,7 +37,7 @@ internal static class BaseImages
                 . eng/lib.sh
                 . eng/base-image.sh
                 cache=$(getent passwd "$(id -un)" | cut -d: -f6)/.cache/kiln-tests
-                layout=$cache/debian-$(debian_codename)-1
+                layout=$cache/debian-$(debian_codename)-2
                 if [ ! -e "$layout/index.json" ]; then
                     mkdir -p "$cache"
                     debian_tar "$(id -un)" "$cache/debian.tar" "$cache/debian.log" || { cat "$cache/debian.log"; exit 1; }

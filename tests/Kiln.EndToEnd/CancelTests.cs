@@ -1,0 +1,97 @@
+using System.Net;
+using Kiln.EndToEnd.Harness;
+
+namespace Kiln.EndToEnd;
+
+/// <summary>Builds that end before they are done.</summary>
+public sealed class CancelTests(Machine machine, Server server) : IClassFixture<Server>
+{
+    [Fact]
+    public async Task Cancelled_build_leaves_no_process_behind()
+    {
+        // The number is how this build's processes are told from all others.
+        var marker = Random.Shared.Next(1_000_000, 9_999_999).ToString();
+        var recipe = $"FROM {Base()}\nRUN (setsid sleep {marker} &) ; echo started-{marker}; sleep {marker}\n";
+        using var answer = await Builds.PostRecipeAsync(server, "demo/cancel", "tag=1", recipe);
+        var href = answer.Headers.Location!.ToString();
+        var job = await Builds.WaitForStateAsync(server, href, "running");
+        await Builds.WaitForLogAsync(server, job, $"started-{marker}\n");
+
+        using var cancelled = await server.Http.DeleteAsync(href);
+        job = await Builds.WaitAsync(server, href);
+
+        Assert.True(cancelled.StatusCode is HttpStatusCode.Accepted or HttpStatusCode.OK, $"{cancelled.StatusCode}");
+        Assert.Equal("canceled", Builds.Text(job, "state"));
+        Assert.Equal(HttpStatusCode.NotFound, await Builds.ManifestStatusAsync(server, "demo/cancel", "1"));
+        await NoProcessAsync($"sleep {marker}");
+    }
+
+    [Fact]
+    public async Task Server_that_is_stopped_ends_its_builds_and_runs_them_again_when_it_is_back()
+    {
+        var marker = Random.Shared.Next(1_000_000, 9_999_999).ToString();
+        var recipe = $"FROM {Base()}\nRUN echo started-{marker}; sleep 8.{marker}\n";
+        using var answer = await Builds.PostRecipeAsync(server, "demo/restart", "tag=1", recipe);
+        var href = answer.Headers.Location!.ToString();
+        var job = await Builds.WaitForStateAsync(server, href, "running");
+        await Builds.WaitForLogAsync(server, job, $"started-{marker}\n");
+
+        await server.StopAsync();
+        await NoProcessAsync($"sleep 8.{marker}");
+        await server.StartAsync();
+
+        await Builds.SucceededAsync(server, await Builds.WaitAsync(server, href));
+    }
+
+    [Fact]
+    public async Task Server_that_is_killed_loses_no_build()
+    {
+        var marker = Random.Shared.Next(1_000_000, 9_999_999).ToString();
+        var recipe = $"FROM {Base()}\nRUN echo started-{marker}; sleep 8.{marker}\n";
+        using var answer = await Builds.PostRecipeAsync(server, "demo/killed", "tag=1", recipe);
+        var href = answer.Headers.Location!.ToString();
+        var job = await Builds.WaitForStateAsync(server, href, "running");
+        await Builds.WaitForLogAsync(server, job, $"started-{marker}\n");
+
+        await server.KillAsync();
+        await NoProcessAsync($"sleep 8.{marker}");
+        await server.StartAsync();
+
+        await Builds.SucceededAsync(server, await Builds.WaitAsync(server, href));
+    }
+
+    /// <summary>Asserts that no process on this machine has this command line, once ended ones had a moment to go.</summary>
+    private static async Task NoProcessAsync(string command)
+    {
+        var left = Processes(command);
+        for (var tries = 0; left.Count > 0 && tries < 50; tries++)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(100));
+            left = Processes(command);
+        }
+        Assert.Empty(left);
+    }
+
+    private static List<string> Processes(string command) =>
+        Directory
+            .EnumerateDirectories("/proc")
+            .Where(directory => int.TryParse(Path.GetFileName(directory), out _))
+            .Select(CommandLine)
+            .Where(line => line.Contains(command, StringComparison.Ordinal))
+            .ToList();
+
+    private static string CommandLine(string process)
+    {
+        try
+        {
+            return File.ReadAllText(Path.Combine(process, "cmdline")).Replace('\0', ' ');
+        }
+        catch (IOException)
+        {
+            // It ended between the listing and this.
+            return "";
+        }
+    }
+
+    private string Base() => BaseImages.Push(machine, server, BaseImages.Busybox(machine), "library/busybox:latest");
+}

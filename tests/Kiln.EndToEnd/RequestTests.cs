@@ -1,0 +1,151 @@
+using System.Diagnostics;
+using System.Net;
+using System.Text.Json.Nodes;
+using Kiln.EndToEnd.Harness;
+
+namespace Kiln.EndToEnd;
+
+/// <summary>Builds asked for with one HTTP request.</summary>
+public sealed class RequestTests(Machine machine, Server server) : IClassFixture<Server>
+{
+    [Fact]
+    public async Task Curl_with_a_Containerfile_is_a_complete_client()
+    {
+        var file = machine.WriteFile(
+            $"FROM {Base()}\nRUN echo made by curl >/made\nCMD [\"cat\", \"/made\"]\n",
+            "curl",
+            "Containerfile"
+        );
+
+        var said = machine
+            .RunAsUser(
+                "curl",
+                "-sS",
+                "--fail-with-body",
+                "--data-binary",
+                $"@{file}",
+                "-H",
+                "Content-Type: text/x-dockerfile",
+                "-H",
+                "Prefer: wait=50",
+                $"http://{server.Host}/v2/demo/curl/_build/v1/jobs?tag=1.0"
+            )
+            .Ok();
+        var href = JsonNode.Parse(said.Output)!["href"]!.GetValue<string>();
+
+        await Builds.SucceededAsync(server, await Builds.WaitAsync(server, href));
+        Assert.Equal("made by curl\n", Builds.RunImage(machine, $"{server.Host}/demo/curl:1.0"));
+    }
+
+    [Fact]
+    public async Task Recipe_that_fails_says_which_step_with_what_code_and_the_end_of_its_log()
+    {
+        var job = await Builds.BuildAsync(
+            server,
+            "demo/fails",
+            "tag=1.0",
+            $"FROM {Base()}\nRUN echo all is well so far\nRUN echo the disk is made of cheese; exit 42\n"
+        );
+
+        Assert.Equal("failed", Builds.Text(job, "state"));
+        Assert.Equal("recipe-error", Builds.Text(job, "reason"));
+        Assert.Equal(42, job["tasks"]![0]!["exitCode"]!.GetValue<int>());
+        var message = Builds.Text(job, "message")!;
+        Assert.Contains("exit 42", message, StringComparison.Ordinal);
+        Assert.Contains("the disk is made of cheese", message, StringComparison.Ordinal);
+        Assert.Equal(HttpStatusCode.NotFound, await Builds.ManifestStatusAsync(server, "demo/fails", "1.0"));
+    }
+
+    [Fact]
+    public async Task Failed_build_leaves_the_tag_where_it_was()
+    {
+        var good = await Builds.BuildOkAsync(
+            server,
+            "demo/keeps",
+            "tag=1.0",
+            $"FROM {Base()}\nRUN echo good >/state\n"
+        );
+        await Builds.BuildAsync(server, "demo/keeps", "tag=1.0", $"FROM {Base()}\nRUN exit 1\n");
+
+        using var answer = await server.Http.GetAsync("/v2/demo/keeps/manifests/1.0");
+        Assert.Equal(
+            good["result"]!["manifest"]!["digest"]!.GetValue<string>(),
+            answer.Headers.GetValues("Docker-Content-Digest").Single()
+        );
+    }
+
+    [Fact]
+    public async Task Identical_request_afterwards_is_answered_at_once_from_the_result()
+    {
+        var recipe = $"FROM {Base()}\nRUN cat /proc/sys/kernel/random/uuid >/id\n";
+        var first = await Builds.BuildOkAsync(server, "demo/same", "tag=1", recipe);
+
+        var clock = Stopwatch.StartNew();
+        using var answer = await Builds.PostRecipeAsync(server, "demo/same", "tag=2", recipe);
+        clock.Stop();
+        var second = JsonNode.Parse(await answer.Content.ReadAsStringAsync())!;
+
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        Assert.True(second["cached"]!.GetValue<bool>());
+        Assert.NotEqual(Builds.Text(first, "id"), Builds.Text(second, "id"));
+        Assert.Equal(HttpStatusCode.OK, await Builds.ManifestStatusAsync(server, "demo/same", "2"));
+        // Measured in bench/: a few milliseconds. Here it only must not have been a build.
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(1), $"answered in {clock.Elapsed}");
+    }
+
+    [Fact]
+    public async Task Recipe_whose_last_step_changed_runs_only_that_step()
+    {
+        var start = $"FROM {Base()}\nRUN cat /proc/sys/kernel/random/uuid >/first\nRUN cat /first >/second\n";
+        await Builds.BuildOkAsync(server, "demo/steps", "tag=1", start + "RUN echo one >/third\n");
+        var job = await Builds.BuildOkAsync(server, "demo/steps", "tag=2", start + "RUN echo two >/third\n");
+
+        var one = Builds.Unpack(machine, $"{server.Host}/demo/steps:1");
+        var two = Builds.Unpack(machine, $"{server.Host}/demo/steps:2");
+        Assert.Equal(await Read(one, "first"), await Read(two, "first"));
+        Assert.Equal("two\n", await Read(two, "third"));
+        var ran = job["tasks"]![0]!["steps"]!.AsArray().Where(step => step!["cached"]?.GetValue<bool>() != true);
+        Assert.Equal(
+            ["RUN echo two >/third"],
+            ran.Select(step => Builds.Text(step!, "text"))
+                .Where(text => text!.StartsWith("RUN", StringComparison.Ordinal))
+        );
+    }
+
+    [Fact]
+    public async Task Steps_of_one_repository_are_not_used_by_another()
+    {
+        var recipe = $"FROM {Base()}\nRUN cat /proc/sys/kernel/random/uuid >/id\n";
+        await Builds.BuildOkAsync(server, "alice/app", "tag=1", recipe);
+        await Builds.BuildOkAsync(server, "bob/app", "tag=1", recipe);
+
+        var alice = Builds.Unpack(machine, $"{server.Host}/alice/app:1");
+        var bob = Builds.Unpack(machine, $"{server.Host}/bob/app:1");
+        Assert.NotEqual(await Read(alice, "id"), await Read(bob, "id"));
+    }
+
+    [Fact]
+    public async Task Products_carry_hints_measured_from_their_layers()
+    {
+        var job = await Builds.BuildOkAsync(
+            server,
+            "demo/hints",
+            "tag=1",
+            $"FROM {Base()}\nRUN echo data >/data && chown 7:8 /data && chmod 4755 /data\n"
+        );
+
+        var hints = job["tasks"]![0]!["hints"]!;
+        Assert.Contains(7, hints["owners"]!.AsArray().Select(owner => owner!.GetValue<int>()));
+        Assert.Equal(1, hints["setIdFiles"]!.GetValue<int>());
+        Assert.Equal("caution", Builds.Text(hints, "flattenMode"));
+        var index = JsonNode.Parse(await server.Http.GetStringAsync("/v2/demo/hints/manifests/1"))!;
+        Assert.Equal(
+            "caution",
+            Builds.Text(index["manifests"]![0]!["annotations"]!, "org.supercontainers.flatten.mode")
+        );
+    }
+
+    private static Task<string> Read(string root, string file) => File.ReadAllTextAsync(Path.Combine(root, file));
+
+    private string Base() => BaseImages.Push(machine, server, BaseImages.Busybox(machine), "library/busybox:latest");
+}
