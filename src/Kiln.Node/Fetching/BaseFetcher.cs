@@ -82,12 +82,11 @@ internal sealed class BaseFetcher(RegistryClient client, string directory, long 
             }
         }
 
-        await File.WriteAllBytesAsync(BlobPath(layout, image.Manifest.Digest), image.Manifest.Bytes, cancel);
-        await File.WriteAllTextAsync(Path.Combine(layout, "oci-layout"), """{"imageLayoutVersion":"1.0.0"}""", cancel);
-        var entry = image.Manifest.Descriptor with
+        var entry = await UsableAsync(layout, image.Manifest, cancel) with
         {
             Annotations = new Dictionary<string, string> { ["org.opencontainers.image.ref.name"] = "latest" },
         };
+        await File.WriteAllTextAsync(Path.Combine(layout, "oci-layout"), """{"imageLayoutVersion":"1.0.0"}""", cancel);
         var index = JsonSerializer.SerializeToUtf8Bytes(
             new ImageIndex { Manifests = [entry] },
             NodeJson.Default.ImageIndex
@@ -95,6 +94,44 @@ internal sealed class BaseFetcher(RegistryClient client, string directory, long 
         var temporary = Path.Combine(layout, "index.json.new");
         await File.WriteAllBytesAsync(temporary, index, cancel);
         File.Move(temporary, Path.Combine(layout, "index.json"), overwrite: true);
+    }
+
+    // The manifest as engines can use it: the image's own, or one whose config has the history that they ask for.
+    private static async Task<Descriptor> UsableAsync(string layout, RemoteManifest image, CancellationToken cancel)
+    {
+        var config = await File.ReadAllBytesAsync(BlobPath(layout, image.Info.Config!.Digest), cancel);
+        if (BaseHistory.Mend(config) is not { } mended)
+        {
+            await File.WriteAllBytesAsync(BlobPath(layout, image.Digest), image.Bytes, cancel);
+            return image.Descriptor;
+        }
+
+        var manifest = new ImageManifest
+        {
+            MediaType = image.Info.MediaType,
+            Config = await WriteAsync(layout, mended, image.Info.Config.MediaType, cancel),
+            Layers = image.Info.Layers,
+        };
+        var bytes = JsonSerializer.SerializeToUtf8Bytes(manifest, NodeJson.Default.ImageManifest);
+        return await WriteAsync(layout, bytes, manifest.MediaType, cancel);
+    }
+
+    private static async Task<Descriptor> WriteAsync(
+        string layout,
+        byte[] bytes,
+        string mediaType,
+        CancellationToken cancel
+    )
+    {
+        var digest = Digest.Of(bytes);
+        Directory.CreateDirectory(Path.GetDirectoryName(BlobPath(layout, digest))!);
+        await File.WriteAllBytesAsync(BlobPath(layout, digest), bytes, cancel);
+        return new Descriptor
+        {
+            MediaType = mediaType,
+            Digest = digest,
+            Size = bytes.Length,
+        };
     }
 
     private static Digest[] DiffIds(byte[] config, string written)

@@ -5,7 +5,7 @@ using System.Net.Sockets;
 namespace Kiln.EndToEnd.Harness;
 
 /// <summary>One <c>kiln serve</c> of the ordinary user, on a free port, with a data directory of its own.</summary>
-public sealed class Server : IAsyncLifetime, IDisposable
+public class Server : IAsyncLifetime, IDisposable
 {
     private readonly Machine _machine;
     private readonly string _directory;
@@ -25,6 +25,9 @@ public sealed class Server : IAsyncLifetime, IDisposable
 
     public HttpClient Http { get; }
 
+    /// <summary>What else is said to <c>kiln serve</c>.</summary>
+    protected virtual IReadOnlyList<string> Options => [];
+
     public string LogFile => Path.Combine(_directory, "kiln.log");
 
     public string DataDirectory => Path.Combine(_directory, "data");
@@ -38,7 +41,7 @@ public sealed class Server : IAsyncLifetime, IDisposable
     /// <summary>Starts the program; comes back when it answers.</summary>
     public async Task StartAsync()
     {
-        string[] serve = [.. _machine.Kiln, "serve", "--urls", $"http://{Host}", "--data", DataDirectory];
+        string[] serve = [.. _machine.Kiln, "serve", "--urls", $"http://{Host}", "--data", DataDirectory, .. Options];
         _process = Process.Start(_machine.AsUser(["sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", LogFile, .. serve]))!;
         _process.StandardInput.Close();
         var clock = Stopwatch.StartNew();

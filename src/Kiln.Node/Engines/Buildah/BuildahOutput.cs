@@ -84,6 +84,12 @@ internal sealed partial class BuildahOutput
         var text = line.TrimEnd('\n', '\r');
         if (StepLine().Match(text) is { Success: true } match && Next(match) is { } next)
         {
+            if (match.Index > 0)
+            {
+                // The step before printed no line end.
+                Pass(text[..match.Index] + "\n");
+            }
+
             BeginStep(next);
             line = $"STEP {next + 1}/{_expected.Count}: {_expected[next].Text}\n";
         }
@@ -97,6 +103,11 @@ internal sealed partial class BuildahOutput
             Error = text["Error: ".Length..];
         }
 
+        Pass(line);
+    }
+
+    private void Pass(string line)
+    {
         Remember(line.TrimEnd('\n', '\r'));
         _listener.Log(Encoding.UTF8.GetBytes(line));
     }
