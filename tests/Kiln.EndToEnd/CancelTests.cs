@@ -23,7 +23,7 @@ public sealed class CancelTests(Machine machine, Server server) : IClassFixture<
         Assert.True(cancelled.StatusCode is HttpStatusCode.Accepted or HttpStatusCode.OK, $"{cancelled.StatusCode}");
         Assert.Equal("canceled", Builds.Text(job, "state"));
         Assert.Equal(HttpStatusCode.NotFound, await Builds.ManifestStatusAsync(server, "demo/cancel", "1"));
-        await NoProcessAsync($"sleep {marker}");
+        await ProcessList.HasNoneAsync($"sleep {marker}");
     }
 
     [Fact]
@@ -37,7 +37,7 @@ public sealed class CancelTests(Machine machine, Server server) : IClassFixture<
         await Builds.WaitForLogAsync(server, job, $"started-{marker}\n");
 
         await server.StopAsync();
-        await NoProcessAsync($"sleep 8.{marker}");
+        await ProcessList.HasNoneAsync($"sleep 8.{marker}");
         await server.StartAsync();
 
         await Builds.SucceededAsync(server, await Builds.WaitAsync(server, href));
@@ -54,43 +54,10 @@ public sealed class CancelTests(Machine machine, Server server) : IClassFixture<
         await Builds.WaitForLogAsync(server, job, $"started-{marker}\n");
 
         await server.KillAsync();
-        await NoProcessAsync($"sleep 8.{marker}");
+        await ProcessList.HasNoneAsync($"sleep 8.{marker}");
         await server.StartAsync();
 
         await Builds.SucceededAsync(server, await Builds.WaitAsync(server, href));
-    }
-
-    /// <summary>Asserts that no process on this machine has this command line, once ended ones had a moment to go.</summary>
-    private static async Task NoProcessAsync(string command)
-    {
-        var left = Processes(command);
-        for (var tries = 0; left.Count > 0 && tries < 50; tries++)
-        {
-            await Task.Delay(TimeSpan.FromMilliseconds(100));
-            left = Processes(command);
-        }
-        Assert.Empty(left);
-    }
-
-    private static List<string> Processes(string command) =>
-        Directory
-            .EnumerateDirectories("/proc")
-            .Where(directory => int.TryParse(Path.GetFileName(directory), out _))
-            .Select(CommandLine)
-            .Where(line => line.Contains(command, StringComparison.Ordinal))
-            .ToList();
-
-    private static string CommandLine(string process)
-    {
-        try
-        {
-            return File.ReadAllText(Path.Combine(process, "cmdline")).Replace('\0', ' ');
-        }
-        catch (IOException)
-        {
-            // It ended between the listing and this.
-            return "";
-        }
     }
 
     private string Base() => BaseImages.Push(machine, server, BaseImages.Busybox(machine), "library/busybox:latest");
