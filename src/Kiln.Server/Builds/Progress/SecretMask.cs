@@ -33,7 +33,7 @@ internal sealed class SecretMask
         }
 
         byte[] all = [.. _held, .. text.Span];
-        var output = new ArrayBufferWriter<byte>(all.Length);
+        var output = new ArrayBufferWriter<byte>();
         var rest = Replace(all, output);
         _held = rest.ToArray();
         return output.WrittenMemory;

@@ -19,6 +19,7 @@ internal sealed class LayerFactsStore(Database database, IBlobStore store) : Bac
         new BoundedChannelOptions(256) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true }
     );
     private readonly ConcurrentDictionary<Digest, Lazy<Task<LayerFacts?>>> _reading = new();
+    private readonly CancellationTokenSource _stop = new();
 
     /// <summary>Has a blob read in the background; one that turns out to be no layer is remembered as such.</summary>
     public void Warm(Digest digest) => _warm.Writer.TryWrite(digest);
@@ -36,14 +37,35 @@ internal sealed class LayerFactsStore(Database database, IBlobStore store) : Bac
         return await reading.Value.WaitAsync(cancel);
     }
 
+    /// <summary>Ends readings under way: the database closes after this.</summary>
+    public override async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await _stop.CancelAsync();
+        await base.StopAsync(cancellationToken);
+        await Task.WhenAll(_reading.Values.Select(reading => reading.Value)).ContinueWith(_ => { }, TaskScheduler.Default);
+    }
+
+    public override void Dispose()
+    {
+        _stop.Dispose();
+        base.Dispose();
+    }
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        await foreach (var digest in _warm.Reader.ReadAllAsync(stoppingToken))
+        try
         {
-            if (Stored(digest) is null)
+            await foreach (var digest in _warm.Reader.ReadAllAsync(stoppingToken))
             {
-                await GetAsync(digest, stoppingToken);
+                if (Stored(digest) is null)
+                {
+                    await GetAsync(digest, stoppingToken);
+                }
             }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The server stops; what was not read is read when it is asked for.
         }
     }
 
@@ -57,13 +79,13 @@ internal sealed class LayerFactsStore(Database database, IBlobStore store) : Bac
         await Task.Yield();
         try
         {
-            await using var blob = await store.OpenAsync(digest, 0, CancellationToken.None);
+            await using var blob = await store.OpenAsync(digest, 0, _stop.Token);
             if (blob is null)
             {
                 return null;
             }
 
-            var (facts, _) = await LayerFacts.ReadAsync(blob, CancellationToken.None);
+            var (facts, _) = await LayerFacts.ReadAsync(blob, _stop.Token);
             await database.WriteAsync(
                 transaction =>
                     transaction.Run(
@@ -71,7 +93,7 @@ internal sealed class LayerFactsStore(Database database, IBlobStore store) : Bac
                         ("digest", digest.ToString()),
                         ("facts", facts?.Pack() ?? [])
                     ),
-                CancellationToken.None
+                _stop.Token
             );
             return facts;
         }
