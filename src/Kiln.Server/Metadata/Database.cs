@@ -95,6 +95,8 @@ internal sealed class Database : IDisposable
 
     public void Dispose()
     {
+        // A transaction under way is finished first: it may be somebody's acknowledged push.
+        _writing.Wait();
         foreach (var reader in _readers)
         {
             reader.Dispose();

@@ -42,7 +42,8 @@ internal sealed class LayerFactsStore(Database database, IBlobStore store) : Bac
     {
         await _stop.CancelAsync();
         await base.StopAsync(cancellationToken);
-        await Task.WhenAll(_reading.Values.Select(reading => reading.Value)).ContinueWith(_ => { }, TaskScheduler.Default);
+        await Task.WhenAll(_reading.Values.Select(reading => reading.Value))
+            .ContinueWith(_ => { }, TaskScheduler.Default);
     }
 
     public override void Dispose()
