@@ -24,8 +24,6 @@ public sealed partial class BuildNode : IDisposable
     private readonly ILogger<BuildNode> _log;
     private readonly RegistryClient _client;
     private readonly BaseFetcher _fetcher;
-    private readonly Jail _jail;
-    private readonly StepCache _steps;
     private readonly BuildLimits _limits;
     private readonly NodeStatus _status;
     private IEngine? _engine;
@@ -47,20 +45,19 @@ public sealed partial class BuildNode : IDisposable
             options.Processes,
             options.FreeDiskFloorBytes
         );
-        _jail = new Jail(_directory.Root, time);
-        _steps = new StepCache(_directory.Steps, _jail);
     }
 
     /// <summary>Finds out what can be built here, and removes what a killed node left. Call once, before <see cref="RunAsync"/>.</summary>
     public async Task PrepareAsync(CancellationToken cancel)
     {
-        var (probe, unavailable) = await BuildahProbe.RunAsync(
-            _jail,
-            _directory.Root,
-            _limits,
-            _options.AllowHostNetwork,
-            cancel
-        );
+        var jail = new Jail(_directory.Root, _time);
+        var (probe, unavailable) = await ProbeAsync(jail, cancel);
+        if (probe is null && _options.Unsafe)
+        {
+            jail = new Jail(_directory.Root, _time) { Apart = false };
+            (probe, unavailable) = await ProbeAsync(jail, cancel);
+        }
+
         if (probe is null)
         {
             _status.Abilities = NodeAbilities.None(unavailable!);
@@ -70,11 +67,12 @@ public sealed partial class BuildNode : IDisposable
 
         foreach (var left in Directory.EnumerateDirectories(_directory.Builds))
         {
-            await _jail.RemoveAsync(left, cancel);
+            await jail.RemoveAsync(left, cancel);
         }
 
-        await _steps.SweepAsync(cancel);
-        _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), _steps, _limits);
+        var steps = new StepCache(_directory.Steps, jail);
+        await steps.SweepAsync(cancel);
+        _engine = new BuildahEngine(probe, jail, new BaseStores(jail, _limits), steps, _limits);
         _status.Abilities = new NodeAbilities
         {
             Engines = [_engine.Name],
@@ -82,7 +80,7 @@ public sealed partial class BuildNode : IDisposable
             RecipeTypes = _engine.Abilities.RecipeTypes,
             Networks = _engine.Abilities.Networks,
         };
-        LogReady(_log, probe.Name, probe.NoNetwork is null ? "isolated" : $"none ({probe.NoNetwork})");
+        LogReady(_log, probe.Name, Network(probe));
     }
 
     /// <summary>Claims and builds until <paramref name="cancel"/>; builds under way are then ended and given back.</summary>
@@ -106,7 +104,15 @@ public sealed partial class BuildNode : IDisposable
         await Task.WhenAll(slots);
     }
 
+    private Task<(BuildahProbe? Probe, string? Unavailable)> ProbeAsync(Jail jail, CancellationToken cancel) =>
+        BuildahProbe.RunAsync(jail, _directory.Root, _limits, _options.AllowHostNetwork, cancel);
+
     public void Dispose() => _client.Dispose();
+
+    private static string Network(BuildahProbe probe) =>
+        !probe.Apart ? "host, and not kept apart from this account (--unsafe-builds)"
+        : probe.NoNetwork is null ? "isolated"
+        : $"none ({probe.NoNetwork})";
 
     private async Task WorkAsync(
         IBuildCoordinator coordinator,

@@ -33,6 +33,7 @@ internal delegate void JailOutput(ReadOnlySpan<byte> text);
 /// </summary>
 internal sealed class Jail
 {
+    private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(5);
     private readonly string _script;
     private readonly UserNamespace _users;
     private readonly TimeProvider _time;
@@ -49,6 +50,9 @@ internal sealed class Jail
     }
 
     public UserNamespace Users => _users;
+
+    /// <summary>False where the operator allows builds that share processes and network with the node's own account.</summary>
+    public bool Apart { get; init; } = true;
 
     /// <summary>What keeps the limits, for a job's record.</summary>
     public string Limits =>
@@ -80,11 +84,14 @@ internal sealed class Jail
             var watcher = new LimitWatcher(run.Limits, run.Directory, process.Id, _time);
             var watching = watcher.WatchAsync(over.Token);
             var kill = watching.ContinueWith(w => Kill(process, w), TaskScheduler.Default);
-            await Task.WhenAll(
+            var pumps = Task.WhenAll(
                 PumpAsync(process.StandardOutput.BaseStream, output),
                 PumpAsync(process.StandardError.BaseStream, output)
             );
             await process.WaitForExitAsync(CancellationToken.None);
+            // What a build without a process namespace left behind may hold the pipes for ever.
+            Posix.KillGroup(process.Id);
+            await Task.WhenAny(pumps, Task.Delay(LastWords, _time, CancellationToken.None));
             await over.CancelAsync();
             await kill;
             cancel.ThrowIfCancellationRequested();
@@ -100,7 +107,7 @@ internal sealed class Jail
     /// <summary>Removes a directory whose files belong to subordinate ids.</summary>
     public async Task RemoveAsync(string directory, CancellationToken cancel)
     {
-        if (!Directory.Exists(directory))
+        if (!Directory.Exists(directory) || TryDelete(directory))
         {
             return;
         }
@@ -130,6 +137,20 @@ internal sealed class Jail
         }
     }
 
+    // Without any namespace, where nothing in it belongs to somebody else.
+    private static bool TryDelete(string directory)
+    {
+        try
+        {
+            Directory.Delete(directory, recursive: true);
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
     private List<string> Arguments(JailRun run)
     {
         // RLIMIT_NPROC counts all tasks of the user, this node's own included.
@@ -143,18 +164,16 @@ internal sealed class Jail
             "unshare",
             "--user",
             "--mount",
-            "--pid",
-            "--ipc",
-            "--uts",
             "--fork",
             "--kill-child",
         ];
-        if (run.Network != NetworkModes.Host)
+        if (Apart)
         {
-            arguments.Add("--net");
+            arguments.AddRange(["--pid", "--ipc", "--uts"]);
+            arguments.AddRange(run.Network == NetworkModes.Host ? [] : ["--net"]);
         }
 
-        arguments.AddRange(["--", "sh", _script, run.Directory, run.Network]);
+        arguments.AddRange(["--", "sh", _script, run.Directory, run.Network, Apart ? "yes" : "no"]);
         arguments.AddRange(run.Binds.Select(b => $"{b.Host}={b.Inside}"));
         arguments.Add("--");
         arguments.AddRange(run.Command);
@@ -208,12 +227,17 @@ internal sealed class Jail
         }
     }
 
-    // unshare --kill-child takes the namespace's first process along, and the kernel everything in it.
+    // unshare --kill-child takes the namespace's first process along, and the kernel everything in it. The group is for
+    // builds that have no process namespace of their own; setsid made this process its leader.
     private static void Kill(Process process)
     {
         try
         {
-            process.Kill();
+            if (!process.HasExited)
+            {
+                Posix.KillGroup(process.Id);
+                process.Kill();
+            }
         }
         catch (InvalidOperationException)
         {

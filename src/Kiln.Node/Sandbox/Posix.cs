@@ -7,6 +7,7 @@ namespace Kiln.Node.Sandbox;
 internal static partial class Posix
 {
     private const int SeekEnd = 2;
+    private const int SignalKill = 9;
     private const int ReadOnly = 0;
     private const int NonBlocking = 0x800;
     private const int CloseOnExec = 0x80000;
@@ -29,6 +30,12 @@ internal static partial class Posix
         handle.Dispose();
         return null;
     }
+
+    /// <summary>Kills a process group; nothing happens where it has ended.</summary>
+    public static void KillGroup(int leader) => _ = Kill(-leader, SignalKill);
+
+    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
+    private static partial int Kill(int process, int signal);
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial SafeFileHandle Open(string path, int flags);

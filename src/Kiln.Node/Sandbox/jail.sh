@@ -1,10 +1,12 @@
 #!/bin/sh
 # The build jail (docs/architecture.md, "What a build may do"). The node starts it as
-#   unshare --user --mount --pid [--net] --ipc --uts --fork --kill-child -- sh jail.sh DIRECTORY NET [HOST=/jail/path]... -- COMMAND...
+#   unshare --user --mount --pid [--net] --ipc --uts --fork --kill-child -- sh jail.sh DIRECTORY NET APART [HOST=/jail/path]... -- COMMAND...
 # and speaks with it over stdin and stdout: it says "kiln-ready", the node writes the id maps and attaches the network,
 # then sends "go". When stdin closes, everything in the jail ends.
 # Stages: "" (uid not mapped yet); --ns1 (root of the first user namespace: builds the jail); --ns2 (root of a second
 # one, for which the first one's mounts are locked: runs COMMAND). POSIX sh and util-linux only.
+# APART is "yes", or "no" where the operator said --unsafe-builds: then there are no namespaces but --user and --mount,
+# the build shares processes and network with the node's account, and nothing is locked.
 set -eu
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -32,11 +34,15 @@ case $1 in
 esac
 
 # ---- ns1: uid 0, all capabilities over our own namespaces
-lease=$1 net=$2; shift 2
-exec 3<&0 </dev/null                    # stdin: the server's hand on our throat
+lease=$1 net=$2 apart=$3; shift 3
+exec 3<&0 </dev/null # stdin: the server's hand on our throat
 trap 'exit 143' TERM
-( cat <&3 >/dev/null; kill -TERM 1 ) &  # stdin closed: server dead or cancelling; PID 1 ends, the kernel ends the rest
-mount -t proc -o nosuid,nodev,noexec proc /proc
+if [ "$apart" = yes ]; then
+	( cat <&3 >/dev/null; kill -TERM 1 ) & # stdin closed: server dead or cancelling; PID 1 ends, the kernel ends the rest
+	mount -t proc -o nosuid,nodev,noexec proc /proc
+else
+	( exec >/dev/null 2>&1; cat <&3; kill -KILL 0 ) & # our process group, which is all that can be reached
+fi
 
 R=$lease/root
 mount -t tmpfs -o mode=0755,size=16m,nr_inodes=4k,nosuid,nodev kiln "$R"
@@ -66,8 +72,8 @@ mount -t devpts -o newinstance,nosuid,noexec,ptmxmode=0666,mode=0620$gid5 devpts
 mount -t tmpfs -o mode=1777,nosuid,nodev,size=64m shm dev/shm
 ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
 ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr
-mount -t proc -o nosuid,nodev,noexec proc proc
-if [ "$net" = host ]; then bind /sys sys ro,nosuid,nodev,noexec # a new sysfs belongs to a network namespace of one's own
+if [ "$apart" = yes ]; then mount -t proc -o nosuid,nodev,noexec proc proc; else bind /proc proc -; fi
+if [ "$net" = host ] || [ "$apart" = no ]; then bind /sys sys ro,nosuid,nodev,noexec # a new sysfs belongs to a network namespace of one's own
 else mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys; fi
 mount -t tmpfs -o mode=0755,size=64m,nosuid,nodev run run
 mount -t tmpfs -o mode=1777,size=64m,nosuid,nodev tmp tmp
@@ -122,6 +128,12 @@ mkdir /run/kiln; mkfifo /run/kiln/ready /run/kiln/go
 export HOME=/root TMPDIR=/build/tmp XDG_RUNTIME_DIR=/run BUILDAH_ISOLATION=chroot \
 	_CONTAINERS_USERNS_CONFIGURED=done CONTAINERS_STORAGE_CONF=/etc/containers/storage.conf
 mkdir -p /build/tmp
+if [ "$apart" != yes ]; then
+	cd /build
+	"$@" 3<&- &
+	rc=0; wait $! || rc=$?
+	exit $rc
+fi
 # One user namespace more, and none below it: a build that could make its own would be root over mounts in it, and could
 # fill the memory with tmpfs files that belong to no process.
 echo 1 >/proc/sys/user/max_user_namespaces

@@ -144,13 +144,16 @@ internal sealed class BuildahEngine(
         var network = probe.NetworkFor(task.Network);
         if (network != task.Network)
         {
-            listener.Log(Encoding.UTF8.GetBytes($"This build has no network: {probe.NoNetwork}.\n"));
+            var why = jail.Apart
+                ? $"This build has no network: {probe.NoNetwork}."
+                : "This build is not kept apart (--unsafe-builds).";
+            listener.Log(Encoding.UTF8.GetBytes(why + "\n"));
         }
 
         listener.Confined(
             new BuildConfinement
             {
-                Isolation = "namespaces",
+                Isolation = jail.Apart ? "namespaces" : "unsafe-none",
                 Root = "subuid",
                 Network = network,
                 Limits = jail.Limits,

@@ -9,6 +9,9 @@ namespace Kiln.Node.Engines.Buildah;
 /// <summary>What buildah can do on this machine, found out by asking it and by trying the jail.</summary>
 internal sealed partial record BuildahProbe(string Name, Version Version, string? NoNetwork, bool HostNetwork)
 {
+    /// <summary>False for <c>--unsafe-builds</c> on a machine that allows no isolation.</summary>
+    public bool Apart { get; init; } = true;
+
     /// <summary>Here-documents came with buildah 1.33.</summary>
     public bool KnowsHeredocs => Version >= new Version(1, 33);
 
@@ -26,7 +29,9 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
 
     /// <summary>What is in force where <paramref name="wanted"/> was asked for.</summary>
     public string NetworkFor(string wanted) =>
-        wanted == NetworkModes.Isolated && NoNetwork is not null ? NetworkModes.None : wanted;
+        !Apart ? NetworkModes.Host
+        : wanted == NetworkModes.Isolated && NoNetwork is not null ? NetworkModes.None
+        : wanted;
 
     /// <summary>The probe, or in <c>Unavailable</c> why nothing can be built here and what to do about it.</summary>
     public static async Task<(BuildahProbe? Probe, string? Unavailable)> RunAsync(
@@ -62,11 +67,18 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
 
         if (await TryJailAsync(jail, directory, limits, cancel) is { } fault)
         {
-            return (null, fault);
+            return (
+                null,
+                $"this machine does not let a build be kept apart: {fault}; --unsafe-builds builds all the same, under this account"
+            );
         }
 
         var version = Version.Parse(match.Value);
-        return (new BuildahProbe($"buildah {version}", version, Slirp.Unavailable(), allowHostNetwork), null);
+        var probe = new BuildahProbe($"buildah {version}", version, Slirp.Unavailable(), allowHostNetwork)
+        {
+            Apart = jail.Apart,
+        };
+        return (probe, null);
     }
 
     private static async Task<string?> TryJailAsync(
@@ -83,13 +95,11 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
             var said = new List<byte>();
             var run = new JailRun(trial, NetworkModes.None, [], ["true"], limits);
             var exit = await jail.RunAsync(run, text => said.AddRange(text), cancel);
-            return exit.Code == 0
-                ? null
-                : $"this machine does not let a build be kept apart: {System.Text.Encoding.UTF8.GetString([.. said]).Trim()}";
+            return exit.Code == 0 ? null : System.Text.Encoding.UTF8.GetString([.. said]).Trim();
         }
         catch (SandboxException e)
         {
-            return $"this machine does not let a build be kept apart: {e.Message}";
+            return e.Message;
         }
         finally
         {
