@@ -94,8 +94,10 @@ internal sealed class BuildReport(Lease lease, IBuildCoordinator coordinator, Ti
 
             await SendAsync(heartbeat: false);
         }
-        catch (LeaseLostException)
+        catch (Exception)
         {
+            // The lease is gone, or the registry cannot be told any more and will take it back: either way no word under
+            // it counts, and the build ends.
             Lost = true;
             await _canceled.CancelAsync();
         }

@@ -22,6 +22,7 @@ internal sealed partial class LeasedBuild(
 ) : IDisposable
 {
     private readonly BuildReport _report = new(lease, coordinator, time);
+    private Func<Task>? _keepSteps;
 
     /// <summary>Builds and reports. <paramref name="stop"/> ends the build and gives the lease back.</summary>
     public async Task RunAsync(CancellationToken stop)
@@ -52,6 +53,7 @@ internal sealed partial class LeasedBuild(
                     CancellationToken.None
                 );
                 LogDone(log, lease.Execution, result.State, result.Reason ?? "");
+                await (_keepSteps?.Invoke() ?? Task.CompletedTask);
             }
         }
         catch (LeaseLostException)
@@ -128,6 +130,7 @@ internal sealed partial class LeasedBuild(
             Recipe = recipe,
             Contexts = contexts,
             Bases = bases,
+            IsPublished = (digest, stop) => coordinator.HasBlobAsync(lease, digest, stop),
         };
         var product = await engine.BuildAsync(task, _report, cancel);
         if (product.Reason is not null)
@@ -146,7 +149,8 @@ internal sealed partial class LeasedBuild(
     private async Task<LeaseResult> HandOverAsync(EngineTask task, EngineResult product, CancellationToken cancel)
     {
         var (manifest, made) = await new ProductPublisher(coordinator).PublishAsync(lease, task, product, cancel);
-        await engine.KeepStepsAsync(task, made, cancel);
+        // Not before the registry has accepted the product: until then its layers are in no repository.
+        _keepSteps = () => engine.KeepStepsAsync(task, made, CancellationToken.None);
         return new LeaseResult
         {
             State = BuildStates.Succeeded,

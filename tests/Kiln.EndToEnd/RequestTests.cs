@@ -113,6 +113,19 @@ public sealed class RequestTests(Machine machine, Server server) : IClassFixture
     }
 
     [Fact]
+    public async Task Cached_step_whose_layer_was_deleted_is_run_again()
+    {
+        var start = $"FROM {Base()}\nRUN cat /proc/sys/kernel/random/uuid >/first\n";
+        var first = await Builds.BuildOkAsync(server, "demo/lost", "tag=1", start + "RUN echo one >/second\n");
+        await Builds.DeleteImageAsync(server, "demo/lost", first, "1");
+
+        await Builds.BuildOkAsync(server, "demo/lost", "tag=2", start + "RUN echo two >/second\n");
+
+        var two = Builds.Unpack(machine, $"{server.Host}/demo/lost:2");
+        Assert.Equal("two\n", await Read(two, "second"));
+    }
+
+    [Fact]
     public async Task Steps_of_one_repository_are_not_used_by_another()
     {
         var recipe = $"FROM {Base()}\nRUN cat /proc/sys/kernel/random/uuid >/id\n";

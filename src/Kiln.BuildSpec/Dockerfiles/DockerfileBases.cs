@@ -184,13 +184,22 @@ public sealed class DockerfileBases
 
             visit(
                 new BaseReference(source, _target),
-                new Use(
-                    instruction,
-                    (raw, name) => raw.Replace($"from={source}", $"from={name}", StringComparison.Ordinal)
-                )
+                new Use(instruction, (raw, name) => ReplaceInFlag(raw, flag, source, name))
             );
         }
     }
+
+    // Only inside the flag itself: the same text may stand in the command, or begin a longer name.
+    private static string ReplaceInFlag(string raw, DockerfileFlag flag, string source, string name)
+    {
+        var written = $"--{flag.Name}={flag.Value}";
+        var at = raw.IndexOf(written, StringComparison.Ordinal);
+        var options = written.Split(',').Select(o => Renamed(o, source, name));
+        return at < 0 ? raw : raw[..at] + string.Join(',', options) + raw[(at + written.Length)..];
+    }
+
+    private static string Renamed(string option, string source, string name) =>
+        option.EndsWith("from=" + source, StringComparison.Ordinal) ? option[..^source.Length] + name : option;
 
     private static string? MountSource(string options) =>
         options

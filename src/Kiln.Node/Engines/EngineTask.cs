@@ -20,6 +20,12 @@ public sealed record EngineTask
     /// <summary>Plain tars with the build context, to be unpacked over each other in this order.</summary>
     public required IReadOnlyList<ContextArchive> Contexts { get; init; }
 
+    /// <summary>
+    /// Whether the product may name a blob without handing it over. A cached step whose layer the registry no longer has is
+    /// worth nothing.
+    /// </summary>
+    public required Func<Digest, CancellationToken, Task<bool>> IsPublished { get; init; }
+
     /// <summary>The images that the recipe starts from or copies from, fetched and pinned.</summary>
     public required IReadOnlyList<FetchedBase> Bases { get; init; }
 }

@@ -81,6 +81,28 @@ internal static class Builds
             await Task.Delay(TimeSpan.FromMilliseconds(100), patience.Token);
     }
 
+    /// <summary>Deletes all of a product: tag, index, manifests and their blobs.</summary>
+    public static async Task DeleteImageAsync(Server server, string repository, JsonNode job, string tag)
+    {
+        var image = job["result"]!["outputs"]![0]!["manifest"]!["digest"]!.GetValue<string>();
+        var manifest = JsonNode.Parse(await server.Http.GetStringAsync($"/v2/{repository}/manifests/{image}"))!;
+        string[] paths =
+        [
+            $"manifests/{tag}",
+            $"manifests/{job["result"]!["manifest"]!["digest"]}",
+            $"manifests/{image}",
+            .. manifest["layers"]!.AsArray().Select(layer => $"blobs/{layer!["digest"]}"),
+        ];
+        foreach (var path in paths)
+        {
+            using var answer = await server.Http.DeleteAsync($"/v2/{repository}/{path}");
+            Assert.True(
+                answer.StatusCode == HttpStatusCode.Accepted,
+                $"{path}: {await answer.Content.ReadAsStringAsync()}"
+            );
+        }
+    }
+
     /// <summary>A member of a job as text; null where it is absent or null.</summary>
     public static string? Text(JsonNode node, string member) => node[member]?.GetValue<string>();
 

@@ -82,6 +82,17 @@ public sealed class DockerfileTests
     }
 
     [Fact]
+    public void Only_the_flag_is_rewritten_not_a_longer_name_or_the_command()
+    {
+        const string text =
+            "FROM scratch\nRUN --mount=type=bind,from=a,target=/a --mount=from=a:2,target=/b echo from=a,from=a:2\n";
+        Assert.Equal(
+            "FROM scratch\nRUN --mount=type=bind,from=p/a,target=/a --mount=from=p/a:2,target=/b echo from=a,from=a:2\n",
+            Bases(text, null).Rewrite(r => "p/" + r.Written)
+        );
+    }
+
+    [Fact]
     public void Stages_after_the_target_are_left_out()
     {
         var bases = Bases("FROM a AS one\nFROM b AS two\n", "one");

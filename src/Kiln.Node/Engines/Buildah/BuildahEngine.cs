@@ -58,7 +58,7 @@ internal sealed class BuildahEngine(
             stores.Add(await bases.StoreOfAsync(image, listener.Log, cancel));
         }
 
-        using var cache = steps.Use(Scope(task), task.Task.UseStepCache);
+        using var cache = await CachedStepsAsync(task, cancel);
         var binds = cache
             .Stores.Select((s, i) => new JailBind(s, $"/steps/{i:000}"))
             .Concat(stores.Distinct().Select((s, i) => new JailBind(s, $"/bases/{i:000}")))
@@ -114,6 +114,24 @@ internal sealed class BuildahEngine(
     }
 
     public Task CleanUpAsync(string directory, CancellationToken cancel) => jail.RemoveAsync(directory, cancel);
+
+    // Layers of cached steps are named by the product without being handed over again. Where the registry has lost one
+    // (deleted, or never accepted), the cache starts over.
+    private async Task<StepCacheUse> CachedStepsAsync(EngineTask task, CancellationToken cancel)
+    {
+        var cache = steps.Use(Scope(task), task.Task.UseStepCache);
+        foreach (var layer in cache.Layers.Values)
+        {
+            if (!await task.IsPublished(layer.Digest, cancel))
+            {
+                cache.Dispose();
+                await steps.DropAsync(Scope(task), cancel);
+                return steps.Use(Scope(task), enabled: false);
+            }
+        }
+
+        return cache;
+    }
 
     // Cached steps stand on the bases they were built from, so they are kept with them: another base, another cache.
     private static string Scope(EngineTask task)

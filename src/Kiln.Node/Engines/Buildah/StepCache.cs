@@ -85,6 +85,21 @@ internal sealed class StepCache(string directory, Jail jail)
         await TrimAsync(scope, cancel);
     }
 
+    /// <summary>Forgets the steps of a scope, unless another build of it is under way.</summary>
+    public async Task DropAsync(string scope, CancellationToken cancel)
+    {
+        List<string> doomed;
+        lock (_lock)
+        {
+            doomed = _inUse.GetValueOrDefault(scope) == 0 ? [.. Generations(scope).Select(Doom)] : [];
+        }
+
+        foreach (var generation in doomed)
+        {
+            await jail.RemoveAsync(generation, cancel);
+        }
+    }
+
     /// <summary>Removes what a killed node left half done.</summary>
     public async Task SweepAsync(CancellationToken cancel)
     {
