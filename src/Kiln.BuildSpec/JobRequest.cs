@@ -40,6 +40,22 @@ public sealed record JobRequest
     /// <summary>Members that this version does not know; ignored unless named in <see cref="MustUnderstand"/>.</summary>
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Unknown { get; set; }
+
+    /// <summary>
+    /// The member with a null among its items, which the rules for JSON do not look for; null where there is none.
+    /// </summary>
+    public string? MemberWithNull() =>
+        Has(Contexts) || (Contexts ?? []).Any(c => Has(c.Annotations?.Values) || Has(c.Urls)) ? "contexts"
+        : Has(Targets) ? "targets"
+        : Has(Args?.Values) ? "args"
+        : Has(Secrets) ? "secrets"
+        : Has(Tags) ? "tags"
+        : Has(Labels?.Values) ? "labels"
+        : Has(Outputs) ? "outputs"
+        : Has(MustUnderstand) ? "mustUnderstand"
+        : null;
+
+    private static bool Has(IEnumerable<object?>? items) => items?.Contains(null) is true;
 }
 
 /// <summary>Where the recipe is: an artifact in this repository by digest or tag, or inline with its bytes.</summary>

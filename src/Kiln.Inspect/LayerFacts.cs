@@ -1,7 +1,9 @@
 using System.Formats.Tar;
 using System.IO.Compression;
+using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Kiln.Oci;
 
 namespace Kiln.Inspect;
 
@@ -17,45 +19,56 @@ public sealed record LayerFacts
     /// <summary>Bytes of plain tar that are read at most.</summary>
     public const long MaxTarBytes = 1L << 40;
 
+    /// <summary>Characters of all paths of a layer together; large images have some ten million.</summary>
+    public const long MaxPathCharacters = 64 << 20;
+
     /// <summary>Bytes of the layer's plain tar.</summary>
     public required long TarBytes { get; init; }
     public required IReadOnlyList<LayerEntry> Entries { get; init; }
 
     /// <summary>Reads a layer blob (a tar, plain or compressed).</summary>
-    /// <returns>The facts, or in the second place why there are none.</returns>
-    public static async Task<(LayerFacts? Facts, string? Fault)> ReadAsync(Stream blob, CancellationToken cancel)
+    /// <returns>
+    /// The facts, or in the third place why there are none; in the second the digest of the plain tar, wherever it could
+    /// be read to its end.
+    /// </returns>
+    public static async Task<(LayerFacts? Facts, Digest? DiffId, string? Fault)> ReadAsync(
+        Stream blob,
+        CancellationToken cancel
+    )
     {
         var entries = new List<LayerEntry>();
+        var characters = 0L;
         try
         {
             await using var plain = await LayerStream.OpenAsync(blob, MaxTarBytes, cancel);
-            await using var tar = new CountingStream(plain);
+            await using var tar = new MeasuredStream(plain);
             var fault = await TarWalk.ReadAsync(
                 tar,
                 MaxEntries,
                 (entry, path) =>
                 {
+                    characters += path.Length;
                     if (path.Length > 0)
                     {
                         entries.Add(LayerEntry.From(entry, path));
                     }
 
-                    return ValueTask.FromResult<TarFault?>(null);
+                    return ValueTask.FromResult(
+                        characters > MaxPathCharacters ? new TarFault("the paths are too long", TooLarge: true) : null
+                    );
                 },
                 cancel
             );
-            if (fault is not null)
-            {
-                return (null, fault.Message);
-            }
-
-            // What follows the end marker still is a part of the layer.
+            // What follows the end marker, or an entry that cannot be judged, still is a part of the layer.
             await tar.CopyToAsync(Stream.Null, cancel);
-            return (new LayerFacts { TarBytes = tar.Count, Entries = entries }, null);
+            return fault is null
+                ? (new LayerFacts { TarBytes = tar.Count, Entries = entries }, tar.Digest, null)
+                : (null, tar.Digest, fault.Message);
         }
-        catch (Exception e) when (e is InvalidDataException or OversizeException or ZstdSharp.ZstdException)
+        catch (Exception e)
+            when (e is InvalidDataException or EndOfStreamException or OversizeException or ZstdSharp.ZstdException)
         {
-            return (null, e.Message);
+            return (null, null, e.Message);
         }
     }
 
@@ -155,23 +168,44 @@ public sealed record LayerEntry
 #pragma warning restore RS0030
 }
 
-/// <summary>Counts what was read through it.</summary>
-internal sealed class CountingStream(Stream inner) : ForwardStream(inner)
+/// <summary>Counts and hashes what was read through it.</summary>
+internal sealed class MeasuredStream(Stream inner) : ForwardStream(inner)
 {
+    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+
     public long Count { get; private set; }
+
+    /// <summary>The digest of what was read so far.</summary>
+    public Digest Digest => Digest.Finish(Digest.Sha256, _hash);
 
     public override int Read(Span<byte> buffer)
     {
         var count = Inner.Read(buffer);
-        Count += count;
+        Measure(buffer[..count]);
         return count;
     }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         var count = await Inner.ReadAsync(buffer, cancellationToken);
-        Count += count;
+        Measure(buffer.Span[..count]);
         return count;
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            _hash.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private void Measure(ReadOnlySpan<byte> bytes)
+    {
+        Count += bytes.Length;
+        _hash.AppendData(bytes);
     }
 }
 

@@ -18,7 +18,8 @@ public interface IBuildCoordinator
     Task AppendLogAsync(Lease lease, ReadOnlyMemory<byte> text, CancellationToken cancel);
 
     /// <summary>Ends the lease with a result. Safe to repeat.</summary>
-    Task CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel);
+    /// <returns>Whether the registry took a product and published it.</returns>
+    Task<bool> CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel);
 
     /// <summary>Puts the execution back into the queue without using up an attempt.</summary>
     Task GiveBackAsync(Lease lease, CancellationToken cancel);

@@ -61,9 +61,11 @@ public sealed class TestServer : IAsyncDisposable
     }
 
     /// <summary>Stops the server and starts another on the same data directory and a new port.</summary>
-    public async Task RestartAsync()
+    /// <param name="meanwhile">Happens while there is no server.</param>
+    public async Task RestartAsync(Action? meanwhile = null)
     {
         await StopAsync();
+        meanwhile?.Invoke();
         await RunAsync();
     }
 

@@ -86,6 +86,11 @@ internal static class JobRequestBody
             throw Invalid("the request is null");
         }
 
+        if (request.MemberWithNull() is { } member)
+        {
+            throw Invalid($"{member} has an item that is null");
+        }
+
         var unknown = (request.MustUnderstand ?? []).Except(Understood, StringComparer.Ordinal).FirstOrDefault();
         return unknown is null
             ? request

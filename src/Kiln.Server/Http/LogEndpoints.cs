@@ -162,7 +162,9 @@ internal sealed record LogRange(long? First, long? Last)
         }
 
         var (first, last) = (Number(text[..dash]), Number(text[(dash + 1)..]));
-        return first is null && last is null ? null : new LogRange(first, last);
+        var understood =
+            (first is not null || dash == 0) && (last is not null || dash == text.Length - 1) && !(first > last);
+        return understood && text.Length > 1 ? new LogRange(first, last) : null;
     }
 
     /// <summary>The bytes that it means in a log of <paramref name="size"/> bytes; empty where there are none.</summary>

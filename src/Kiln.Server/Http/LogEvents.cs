@@ -12,7 +12,7 @@ namespace Kiln.Server.Http;
 /// <c>log</c> event is the byte offset after it, so that <c>Last-Event-ID</c> resumes exactly (build-extension, "Reading
 /// logs").
 /// </summary>
-internal sealed class LogEvents(JobReader jobs, JobLog log, Wakeups wakeups)
+internal sealed class LogEvents(JobReader jobs, JobLog log, Wakeups wakeups, TimeProvider time)
 {
     private const int ChunkBytes = 64 << 10;
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(15);
@@ -29,6 +29,7 @@ internal sealed class LogEvents(JobReader jobs, JobLog log, Wakeups wakeups)
 
         var offset = Resume(context, log.Look(job, task)!.Size);
         var revision = -1;
+        var due = time.GetUtcNow() + Heartbeat;
         while (true)
         {
             var next = wakeups.Next(Wakeups.Job(job));
@@ -48,9 +49,11 @@ internal sealed class LogEvents(JobReader jobs, JobLog log, Wakeups wakeups)
             }
 
             await response.Body.FlushAsync(context.Cancel);
-            if (!await wakeups.WaitAsync(next, Heartbeat, context.Cancel))
+            await wakeups.WaitAsync(next, due - time.GetUtcNow(), context.Cancel);
+            if (time.GetUtcNow() >= due)
             {
                 await response.Body.WriteAsync(": heartbeat\n\n"u8.ToArray(), context.Cancel);
+                due = time.GetUtcNow() + Heartbeat;
             }
         }
     }

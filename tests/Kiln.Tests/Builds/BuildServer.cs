@@ -60,9 +60,10 @@ internal sealed class BuildServer : IAsyncDisposable
     }
 
     /// <summary>Stops the server in the middle of whatever it does, and starts it on the same data.</summary>
-    public async Task RestartAsync()
+    /// <param name="meanwhile">Happens while there is no server.</param>
+    public async Task RestartAsync(Action? meanwhile = null)
     {
-        await _server.RestartAsync();
+        await _server.RestartAsync(meanwhile);
         Ready();
     }
 

@@ -62,16 +62,22 @@ internal sealed class TestNode(BuildServer server)
     public Task CompleteAsync(Lease lease, LeaseResult result) =>
         server.Coordinator.CompleteAsync(lease, result, Cancel);
 
-    public async Task<Descriptor> PushImageAsync(Lease lease, string content, Platform platform)
+    /// <param name="diffIds">What the config says of the layers; the truth where null.</param>
+    public async Task<Descriptor> PushImageAsync(
+        Lease lease,
+        string content,
+        Platform platform,
+        IReadOnlyList<Digest>? diffIds = null
+    )
     {
-        var (layer, layerSize) = await PushAsync(lease, new Tars().File("hello", content).Gzip());
-        var config = JsonSerializer.SerializeToUtf8Bytes(
-            new Dictionary<string, string>
-            {
-                ["architecture"] = platform.Architecture,
-                ["os"] = platform.Os,
-                ["comment"] = content,
-            }
+        var tar = new Tars().File("hello", content).Bytes();
+        var (layer, layerSize) = await PushAsync(lease, Tars.Gzip(tar));
+        var names = (diffIds ?? [Digest.Of(tar)]).Select(d => $"\"{d}\"");
+        var config = Encoding.UTF8.GetBytes(
+            $$"""
+            {"architecture":"{{platform.Architecture}}","os":"{{platform.Os}}","author":"{{content}}",
+            "rootfs":{"type":"layers","diff_ids":[{{string.Join(',', names)}}] } }
+            """
         );
         var (configDigest, configSize) = await PushAsync(lease, config);
         var manifest = new ImageManifest

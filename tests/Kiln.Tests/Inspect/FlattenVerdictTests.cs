@@ -103,7 +103,7 @@ public sealed class FlattenVerdictTests
     {
         var tar = new Tars().File("a", "x", mode: 0x9ed, owner: 3, group: 4).WithCapability("b");
         var bytes = tar.Bytes();
-        var (facts, _) = await LayerFacts.ReadAsync(new MemoryStream(bytes), TestContext.Current.CancellationToken);
+        var (facts, _, _) = await LayerFacts.ReadAsync(new MemoryStream(bytes), TestContext.Current.CancellationToken);
 
         var again = LayerFacts.Unpack(facts!.Pack());
 
@@ -116,7 +116,7 @@ public sealed class FlattenVerdictTests
     public async Task What_is_no_layer_has_no_facts()
     {
         var config = """{"architecture":"amd64","os":"linux"}"""u8.ToArray();
-        var (facts, fault) = await LayerFacts.ReadAsync(
+        var (facts, _, fault) = await LayerFacts.ReadAsync(
             new MemoryStream(config),
             TestContext.Current.CancellationToken
         );
@@ -136,7 +136,7 @@ public sealed class FlattenVerdictTests
 
     private static async Task<LayerFacts> FactsAsync(Tars layer)
     {
-        var (facts, fault) = await LayerFacts.ReadAsync(
+        var (facts, _, fault) = await LayerFacts.ReadAsync(
             new MemoryStream(layer.Gzip()),
             TestContext.Current.CancellationToken
         );

@@ -32,12 +32,14 @@ internal sealed class Tars
         return _bytes.ToArray();
     }
 
-    public byte[] Gzip()
+    public byte[] Gzip() => Gzip(Bytes());
+
+    public static byte[] Gzip(byte[] tar)
     {
         using var packed = new MemoryStream();
         using (var gzip = new GZipStream(packed, CompressionLevel.Fastest, leaveOpen: true))
         {
-            gzip.Write(Bytes());
+            gzip.Write(tar);
         }
 
         return packed.ToArray();

@@ -90,6 +90,14 @@ internal sealed class JobIntake(
             );
         }
 
+        if (new object?[] { source.Digest, source.Tag, source.Data }.Count(named => named is not null) > 1)
+        {
+            throw new OciException(
+                BuildErrors.RequestInvalid,
+                "the request names its recipe twice; recipe is a digest, or a tag, or a mediaType with data"
+            );
+        }
+
         if (source.Data is null)
         {
             return request.Contexts is null

@@ -120,8 +120,11 @@ internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, 
         var json = await ReadBlobAsync(repository, config, MaxConfigBytes, cancel);
         try
         {
-            return JsonSerializer.Deserialize(json, BuildJson.Default.JobRequest)
-                ?? throw new JsonException("it is null");
+            var request =
+                JsonSerializer.Deserialize(json, BuildJson.Default.JobRequest) ?? throw new JsonException("it is null");
+            return request.MemberWithNull() is { } member
+                ? throw new JsonException($"{member} has an item that is null")
+                : request;
         }
         catch (JsonException e)
         {

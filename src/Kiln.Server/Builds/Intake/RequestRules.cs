@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Dockerfiles;
@@ -15,7 +16,12 @@ internal sealed class RequestRules(BuildOptions options, NodeStatus node)
     private const int MaxTags = 32;
     private const int MaxTargets = 16;
     private const int MaxNamed = 256;
-    private const int MaxNamedBytes = 128 << 10;
+
+    // Each becomes one argument of a program, of which Linux takes 128 KiB (MAX_ARG_STRLEN).
+    private const int MaxNamedBytes = 120 << 10;
+
+    // The year 9999, where times of the usual formats end.
+    private const long MaxEpoch = 253_402_300_799;
     private const int MaxSecrets = 32;
 
     /// <summary>Everything here that a request is held against.</summary>
@@ -102,8 +108,8 @@ internal sealed class RequestRules(BuildOptions options, NodeStatus node)
             s => Invalid($"'{s.Request.Cache!.Policy}' is not a cache policy; use reuse or none")
         ),
         (
-            s => s.Request.Cache?.MaxAgeSeconds is < 0 || s.Request.Reproducible?.SourceDateEpoch is < 0,
-            _ => Invalid("cache.maxAgeSeconds and reproducible.sourceDateEpoch are not negative")
+            s => s.Request.Cache?.MaxAgeSeconds is < 0 || s.Request.Reproducible?.SourceDateEpoch is < 0 or > MaxEpoch,
+            _ => Invalid($"cache.maxAgeSeconds and reproducible.sourceDateEpoch are 0 to {MaxEpoch}")
         ),
         (
             s => s.Request.Args!.Keys.Any(name => !IsArgument(name)),
@@ -111,6 +117,18 @@ internal sealed class RequestRules(BuildOptions options, NodeStatus node)
                 Invalid(
                     $"'{s.Request.Args!.Keys.First(name => !IsArgument(name))}' is not the name of a build argument; use "
                         + "letters, digits and _, not beginning with a digit"
+                )
+        ),
+        (
+            s => s.Request.Args!.Values.Any(HasNul),
+            s => Invalid($"the build argument '{s.Request.Args!.First(a => HasNul(a.Value)).Key}' has a NUL byte")
+        ),
+        (
+            s => s.Request.Labels!.Any(l => !IsLabel(l.Key) || HasNul(l.Value)),
+            s =>
+                Invalid(
+                    $"the label '{s.Request.Labels!.First(l => !IsLabel(l.Key) || HasNul(l.Value)).Key}' cannot be: a "
+                        + "label has a name without = and control characters, and no NUL byte"
                 )
         ),
         (s => IsTooLarge(s.Request.Args!), _ => TooLarge("build arguments")),
@@ -182,11 +200,17 @@ internal sealed class RequestRules(BuildOptions options, NodeStatus node)
         && !char.IsAsciiDigit(name[0])
         && name.All(c => char.IsAsciiLetterOrDigit(c) || c == '_');
 
+    private static bool IsLabel(string name) => name.Length > 0 && !name.Any(c => c == '=' || char.IsControl(c));
+
+    private static bool HasNul(string value) => value.Contains('\0', StringComparison.Ordinal);
+
     private static bool IsSecretId(string id) =>
         id.Length is > 0 and <= 64 && id.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '.' or '-');
 
     private static bool IsTooLarge(IReadOnlyDictionary<string, string> named) =>
-        named.Count > MaxNamed || named.Sum(a => (long)a.Key.Length + a.Value.Length) > MaxNamedBytes;
+        named.Count > MaxNamed
+        || named.Sum(a => (long)Encoding.UTF8.GetByteCount(a.Key) + Encoding.UTF8.GetByteCount(a.Value))
+            > MaxNamedBytes;
 
     private static OciError TooLarge(string what) =>
         Invalid($"at most {MaxNamed} {what}, together at most {MaxNamedBytes} bytes");

@@ -49,13 +49,12 @@ internal sealed partial class LeaseDesk(
         while (true)
         {
             var next = wakeups.Next(Wakeups.Queue);
-            if (
-                claims.Any(claim)
-                && await claims.TakeAsync(claim, local, (transaction, row) => Begin(transaction, row), cancel)
-                    is { } lease
-            )
+            while (claims.Any(claim))
             {
-                return lease;
+                if (await claims.TakeAsync(claim, local, Begin, cancel) is { } lease)
+                {
+                    return lease;
+                }
             }
 
             var left = until - time.GetUtcNow();
@@ -133,13 +132,14 @@ internal sealed partial class LeaseDesk(
     /// <summary>
     /// Ends the lease with a result. The same result again is accepted again; another one under the same lease is not.
     /// </summary>
+    /// <returns>Whether a product was published.</returns>
     /// <exception cref="OciException">A different result was accepted before: <c>BUILD_STATE_INVALID</c>.</exception>
-    public async Task CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel)
+    public async Task<bool> CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel)
     {
         var hash = Hash(result);
-        if (WasAccepted(lease, hash))
+        if (Accepted(lease, hash) is { } before)
         {
-            return;
+            return before.State == BuildStates.Succeeded;
         }
 
         var row = await BeginCompletionAsync(lease, cancel);
@@ -150,17 +150,19 @@ internal sealed partial class LeaseDesk(
             (product, fault) = await check.CheckAsync(row, result, cancel);
         }
 
-        await database.WriteAsync(
+        var published = await database.WriteAsync(
             transaction =>
             {
                 var held = Held(transaction.Connection!, lease);
                 log.Append(transaction, held.Id, Mask(lease).Flush());
-                End(transaction, held, result, product, fault, hash);
+                var state = End(transaction, held, result, product, fault, hash);
                 settlement.SettleSubscribers(transaction, held.Id);
+                return state == BuildStates.Succeeded;
             },
             cancel
         );
         _masks.TryRemove(lease.Id, out _);
+        return published;
     }
 
     /// <summary>
@@ -185,9 +187,21 @@ internal sealed partial class LeaseDesk(
             : throw new LeaseLostException($"lease {lease.Id} of execution {lease.Execution} is lost");
     }
 
-    private Lease Begin(DbTransaction transaction, ExecutionRow row)
+    private Lease? Begin(DbTransaction transaction, ExecutionRow row)
     {
-        var values = secrets.Of(transaction.Connection!, row.Id);
+        if (secrets.Of(transaction.Connection!, row.Id) is not { } values)
+        {
+            // It would stand at the head of the queue for ever, and nobody behind it would be built.
+            var outcome = new ExecutionOutcome
+            {
+                Reason = FailureReasons.SystemError,
+                Message = "the job's secrets cannot be opened with this server's key any more; upload them again",
+            };
+            executions.Move(transaction, row.Id, ExecutionEvent.Failed, outcome);
+            settlement.SettleSubscribers(transaction, row.Id);
+            return null;
+        }
+
         _masks[row.Lease!] = new SecretMask(values);
         var header = $"# attempt {row.Attempt} on {row.Node}, {row.Platform}\n";
         log.Append(transaction, row.Id, Encoding.UTF8.GetBytes(header));
@@ -204,7 +218,7 @@ internal sealed partial class LeaseDesk(
         };
     }
 
-    private void End(
+    private string? End(
         DbTransaction transaction,
         ExecutionRow row,
         LeaseResult result,
@@ -227,8 +241,7 @@ internal sealed partial class LeaseDesk(
         if (product is not null && !row.Cancel)
         {
             outcome = promotion.Promote(transaction, row, product, outcome, result.ResolvedDependencies);
-            executions.Move(transaction, row.Id, ExecutionEvent.Succeeded, outcome);
-            return;
+            return executions.Move(transaction, row.Id, ExecutionEvent.Succeeded, outcome);
         }
 
         var (what, ended) =
@@ -236,7 +249,7 @@ internal sealed partial class LeaseDesk(
             : result.State == BuildStates.Canceled || row.Cancel ? (ExecutionEvent.Ended, outcome)
             : result is { Retryable: true, Reason: FailureReasons.SystemError } ? Again(row, outcome)
             : (ExecutionEvent.Failed, outcome with { Reason = result.Reason ?? FailureReasons.SystemError });
-        executions.Move(transaction, row.Id, what, ended);
+        return executions.Move(transaction, row.Id, what, ended);
     }
 
     private (ExecutionEvent What, ExecutionOutcome Outcome) Again(ExecutionRow row, ExecutionOutcome outcome)
@@ -266,16 +279,17 @@ internal sealed partial class LeaseDesk(
             cancel
         );
 
-    private bool WasAccepted(Lease lease, string hash)
+    // The execution as an accepted result left it; null where none came under this lease.
+    private ExecutionRow? Accepted(Lease lease, string hash)
     {
         var row = database.Read(c => Executions.Find(c, lease.Execution));
         if (row?.ResultLease != lease.Id)
         {
-            return false;
+            return null;
         }
 
         return row.ResultHash == hash
-            ? true
+            ? row
             : throw new OciException(
                 BuildErrors.StateInvalid,
                 $"another result was accepted under lease {lease.Id} already"

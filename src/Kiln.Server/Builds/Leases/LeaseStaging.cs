@@ -1,4 +1,6 @@
+using System.Data.Common;
 using Kiln.BuildSpec;
+using Kiln.Node;
 using Kiln.Oci;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Metadata;
@@ -53,6 +55,7 @@ internal sealed class LeaseStaging(
             await database.WriteAsync(
                 transaction =>
                 {
+                    RequireHeld(transaction, lease);
                     blobs.Record(transaction, digest, size);
                     transaction.Run(
                         "INSERT INTO lease_blobs (lease, digest) VALUES (@lease, @digest) ON CONFLICT DO NOTHING",
@@ -96,6 +99,8 @@ internal sealed class LeaseStaging(
         var digest = Digest.Of(manifest.Span);
         await database.WriteAsync(
             transaction =>
+            {
+                RequireHeld(transaction, lease);
                 transaction.Run(
                     """
                     INSERT INTO lease_manifests (lease, digest, media_type, content)
@@ -105,7 +110,8 @@ internal sealed class LeaseStaging(
                     ("digest", digest.ToString()),
                     ("type", mediaType),
                     ("content", manifest.ToArray())
-                ),
+                );
+            },
             cancel
         );
         return new Descriptor
@@ -114,6 +120,21 @@ internal sealed class LeaseStaging(
             Digest = digest,
             Size = manifest.Length,
         };
+    }
+
+    // A push may take longer than its lease lives; what came under a dead one, nobody would ever remove.
+    private static void RequireHeld(DbTransaction transaction, string lease)
+    {
+        if (
+            transaction.Scalar<long?>(
+                "SELECT 1 FROM executions WHERE lease = @lease AND finished IS NULL",
+                ("lease", lease)
+            )
+            is null
+        )
+        {
+            throw new LeaseLostException($"lease {lease} was lost during a push");
+        }
     }
 
     /// <summary>A manifest that was pushed under the lease.</summary>

@@ -32,8 +32,8 @@ internal sealed class LeaseSweep(
 
     /// <summary>
     /// What ran on this server's own node was lost with it and is queued again at once. A lease of another node gets a
-    /// whole period from now: the server's own downtime expires nothing (build-extension, decision 9). Jobs whose
-    /// executions are all done are settled.
+    /// whole period from now, and so does what waits: the server's own downtime expires nothing (build-extension,
+    /// decision 9). Jobs whose executions are all done are settled.
     /// </summary>
     public Task RecoverAsync(CancellationToken cancel) =>
         database.WriteAsync(
@@ -44,13 +44,21 @@ internal sealed class LeaseSweep(
                     desk.Lose(transaction, row, "the server was stopped during this attempt");
                 }
 
-                transaction.Run("UPDATE executions SET not_before = 0 WHERE state = 'queued'");
+                var grace = time.Milliseconds() + (options.LeaseSeconds * 1000L);
+                transaction.Run(
+                    """
+                    UPDATE executions SET not_before = 0,
+                        queue_deadline = CASE WHEN queue_deadline < @grace THEN @grace ELSE queue_deadline END
+                    WHERE state = 'queued' AND finished IS NULL
+                    """,
+                    ("grace", grace)
+                );
                 transaction.Run(
                     """
                     UPDATE executions SET lease_expires = @grace
                     WHERE finished IS NULL AND lease IS NOT NULL AND lease_expires < @grace
                     """,
-                    ("grace", time.Milliseconds() + (options.LeaseSeconds * 1000L))
+                    ("grace", grace)
                 );
                 foreach (
                     var job in transaction.Query("SELECT id FROM jobs WHERE finished IS NULL", row => row.GetString(0))

@@ -25,7 +25,7 @@ internal sealed class LocalCoordinator(
     public Task AppendLogAsync(Lease lease, ReadOnlyMemory<byte> text, CancellationToken cancel) =>
         desk.AppendLogAsync(lease, text, cancel);
 
-    public Task CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel) =>
+    public Task<bool> CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel) =>
         desk.CompleteAsync(lease, result, cancel);
 
     public Task GiveBackAsync(Lease lease, CancellationToken cancel) => desk.GiveBackAsync(lease, cancel);

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Buffers.Binary;
 using System.Text;
 using Kiln.BuildSpec;
 
@@ -14,15 +15,27 @@ internal sealed class SecretMask
     private const int ShortestBytes = 4;
     private static readonly byte[] Replacement = "***"u8.ToArray();
     private readonly List<byte[]> _values;
+
+    // By their first bytes: a value of many lines is many values, and every byte of the log is looked at.
+    private readonly Dictionary<uint, List<byte[]>> _byStart = [];
     private byte[] _held = [];
 
-    public SecretMask(IEnumerable<LeaseSecret> secrets) =>
-        _values = [
+    public SecretMask(IEnumerable<LeaseSecret> secrets)
+    {
+        _values =
+        [
             .. secrets
                 .SelectMany(s => Forms(s.Value))
                 .Where(v => v.Length >= ShortestBytes)
+                .DistinctBy(Convert.ToBase64String)
                 .OrderByDescending(v => v.Length),
         ];
+        foreach (var value in _values)
+        {
+            var start = BinaryPrimitives.ReadUInt32LittleEndian(value);
+            (_byStart.TryGetValue(start, out var list) ? list : _byStart[start] = []).Add(value);
+        }
+    }
 
     /// <summary>What of the log so far can be written now.</summary>
     public ReadOnlyMemory<byte> Next(ReadOnlyMemory<byte> text)
@@ -93,7 +106,11 @@ internal sealed class SecretMask
     private int Longest(ReadOnlySpan<byte> here, out bool partial)
     {
         partial = false;
-        foreach (var value in _values)
+        var candidates =
+            here.Length < ShortestBytes
+                ? _values
+                : _byStart.GetValueOrDefault(BinaryPrimitives.ReadUInt32LittleEndian(here));
+        foreach (var value in candidates ?? [])
         {
             if (here.Length >= value.Length ? here.StartsWith(value) : value.AsSpan().StartsWith(here))
             {

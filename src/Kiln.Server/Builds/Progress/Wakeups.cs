@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Data.Common;
 using Kiln.Server.Metadata;
 
@@ -12,16 +11,17 @@ internal sealed class Wakeups(Database database, TimeProvider time)
 {
     /// <summary>Something can be claimed.</summary>
     public const string Queue = "queue";
-    private readonly ConcurrentDictionary<string, TaskCompletionSource> _waiting = new(StringComparer.Ordinal);
+
+    // Topics share so many slots: whoever asks for jobs that never come would fill a dictionary, and who is woken for
+    // another's sake looks into the database in vain, no more.
+    private const int Slots = 4096;
+    private readonly TaskCompletionSource[] _waiting = [.. Enumerable.Range(0, Slots).Select(_ => NewSlot())];
 
     /// <summary>The topic of a job: its state, its progress, its log.</summary>
     public static string Job(string id) => "job:" + id;
 
-    /// <summary>Ends at the next wake-up of <paramref name="topic"/>.</summary>
-    public Task Next(string topic) =>
-        _waiting
-            .GetOrAdd(topic, _ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously))
-            .Task;
+    /// <summary>Ends at the next wake-up of <paramref name="topic"/>, and now and then for no reason.</summary>
+    public Task Next(string topic) => Volatile.Read(ref _waiting[Slot(topic)]).Task;
 
     /// <summary>Waits for <paramref name="next"/>, but no longer than <paramref name="wait"/>.</summary>
     /// <returns>False where the time was over first.</returns>
@@ -43,11 +43,10 @@ internal sealed class Wakeups(Database database, TimeProvider time)
     public void AfterCommit(DbTransaction transaction, string topic) =>
         database.AfterCommit(transaction, () => Wake(topic));
 
-    public void Wake(string topic)
-    {
-        if (_waiting.TryRemove(topic, out var waiting))
-        {
-            waiting.TrySetResult();
-        }
-    }
+    private void Wake(string topic) => Interlocked.Exchange(ref _waiting[Slot(topic)], NewSlot()).TrySetResult();
+
+    private static int Slot(string topic) =>
+        (string.GetHashCode(topic, StringComparison.Ordinal) & int.MaxValue) % Slots;
+
+    private static TaskCompletionSource NewSlot() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

@@ -5,6 +5,7 @@ using Kiln.Oci;
 using Kiln.Server.Metadata;
 using Kiln.Server.Storage;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Builds.Publish;
 
@@ -12,28 +13,29 @@ namespace Kiln.Server.Builds.Publish;
 /// What is known of layers. Each is read once in this registry's life: in the background as soon as a build names it,
 /// or when a product has to be judged.
 /// </summary>
-internal sealed class LayerFactsStore(Database database, IBlobStore store) : BackgroundService
+internal sealed partial class LayerFactsStore(Database database, IBlobStore store, ILogger<LayerFactsStore> log)
+    : BackgroundService
 {
     // A base has some ten layers; what does not fit is read when it is asked for.
     private readonly Channel<Digest> _warm = Channel.CreateBounded<Digest>(
         new BoundedChannelOptions(256) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true }
     );
-    private readonly ConcurrentDictionary<Digest, Lazy<Task<LayerFacts?>>> _reading = new();
+    private readonly ConcurrentDictionary<Digest, Lazy<Task<LayerReading>>> _reading = new();
     private readonly CancellationTokenSource _stop = new();
 
     /// <summary>Has a blob read in the background; one that turns out to be no layer is remembered as such.</summary>
     public void Warm(Digest digest) => _warm.Writer.TryWrite(digest);
 
-    /// <summary>The facts of a layer; null where its blob cannot be read as one.</summary>
-    public async Task<LayerFacts?> GetAsync(Digest digest, CancellationToken cancel)
+    /// <summary>What is known of a layer.</summary>
+    public async Task<LayerReading> GetAsync(Digest digest, CancellationToken cancel)
     {
-        if (Stored(digest) is { } packed)
+        if (Stored(digest) is { } known)
         {
-            return packed.Length == 0 ? null : LayerFacts.Unpack(packed);
+            return known;
         }
 
         // Whoever comes second waits for the first one's reading, which no request's end breaks off.
-        var reading = _reading.GetOrAdd(digest, d => new Lazy<Task<LayerFacts?>>(() => ReadAsync(d)));
+        var reading = _reading.GetOrAdd(digest, d => new Lazy<Task<LayerReading>>(() => ReadAsync(d)));
         return await reading.Value.WaitAsync(cancel);
     }
 
@@ -58,10 +60,7 @@ internal sealed class LayerFactsStore(Database database, IBlobStore store) : Bac
         {
             await foreach (var digest in _warm.Reader.ReadAllAsync(stoppingToken))
             {
-                if (Stored(digest) is null)
-                {
-                    await GetAsync(digest, stoppingToken);
-                }
+                await WarmAsync(digest, stoppingToken);
             }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -70,12 +69,33 @@ internal sealed class LayerFactsStore(Database database, IBlobStore store) : Bac
         }
     }
 
-    private byte[]? Stored(Digest digest) =>
+    // No layer, whatever it is, may end the registry: who needs its facts hears of the fault again.
+    private async Task WarmAsync(Digest digest, CancellationToken cancel)
+    {
+        try
+        {
+            await GetAsync(digest, cancel);
+        }
+        catch (Exception e) when (!cancel.IsCancellationRequested)
+        {
+            LogUnread(log, digest, e);
+        }
+    }
+
+    private LayerReading? Stored(Digest digest) =>
         database.Read(c =>
-            c.Scalar<byte[]>("SELECT facts FROM layer_facts WHERE digest = @digest", ("digest", digest.ToString()))
+            c.Query(
+                    "SELECT diff_id, facts FROM layer_facts WHERE digest = @digest",
+                    row => new LayerReading(
+                        row.TextOrNull(0) is { } diffId ? Digest.Parse(diffId) : null,
+                        row.GetFieldValue<byte[]>(1) is { Length: > 0 } packed ? LayerFacts.Unpack(packed) : null
+                    ),
+                    ("digest", digest.ToString())
+                )
+                .FirstOrDefault()
         );
 
-    private async Task<LayerFacts?> ReadAsync(Digest digest)
+    private async Task<LayerReading> ReadAsync(Digest digest)
     {
         await Task.Yield();
         try
@@ -83,24 +103,33 @@ internal sealed class LayerFactsStore(Database database, IBlobStore store) : Bac
             await using var blob = await store.OpenAsync(digest, 0, _stop.Token);
             if (blob is null)
             {
-                return null;
+                return new LayerReading(null, null);
             }
 
-            var (facts, _) = await LayerFacts.ReadAsync(blob, _stop.Token);
+            var (facts, diffId, _) = await LayerFacts.ReadAsync(blob, _stop.Token);
             await database.WriteAsync(
                 transaction =>
                     transaction.Run(
-                        "INSERT INTO layer_facts (digest, facts) VALUES (@digest, @facts) ON CONFLICT DO NOTHING",
+                        "INSERT INTO layer_facts (digest, diff_id, facts) VALUES (@digest, @diffId, @facts) ON CONFLICT DO NOTHING",
                         ("digest", digest.ToString()),
+                        ("diffId", diffId?.ToString()),
                         ("facts", facts?.Pack() ?? [])
                     ),
                 _stop.Token
             );
-            return facts;
+            return new LayerReading(diffId, facts);
         }
         finally
         {
             _reading.TryRemove(digest, out _);
         }
     }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The layer {Layer} could not be read")]
+    private static partial void LogUnread(ILogger log, Digest layer, Exception exception);
 }
+
+/// <summary>What reading a layer told.</summary>
+/// <param name="DiffId">Digest of its plain tar; null where it could not be read to its end.</param>
+/// <param name="Facts">Null where it is no tar that can be judged.</param>
+internal sealed record LayerReading(Digest? DiffId, LayerFacts? Facts);

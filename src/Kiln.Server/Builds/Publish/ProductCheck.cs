@@ -13,8 +13,8 @@ namespace Kiln.Server.Builds.Publish;
 internal sealed record Product(Descriptor Manifest, byte[] Content, ManifestInfo Info, ImageHints? Hints);
 
 /// <summary>
-/// Checks what a node says it has built before anybody can see it: everything that the manifest names is there, and the
-/// image is for the platform that was asked for.
+/// Checks what a node says it has built before anybody can see it: everything that the manifest names is there, the
+/// layers are those that the config tells of, and the image is for the platform that was asked for.
 /// </summary>
 internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, LayerFactsStore layers)
 {
@@ -54,10 +54,21 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
             }
         }
 
-        var (user, mismatch) = await ReadConfigAsync(execution, info.Config, cancel);
-        if (mismatch is not null)
+        var (config, mismatch) = await ReadConfigAsync(execution, info.Config, cancel);
+        if (config is null)
         {
             return (null, mismatch);
+        }
+
+        var readings = new List<LayerReading>();
+        foreach (var layer in info.Layers)
+        {
+            readings.Add(await layers.GetAsync(layer.Digest, cancel));
+        }
+
+        if (Differs(config, info.Layers, readings) is { } difference)
+        {
+            return (null, difference);
         }
 
         var manifest = new Descriptor
@@ -66,10 +77,35 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
             Digest = named.Digest,
             Size = staged.Content.Length,
         };
-        return (new Product(manifest, staged.Content, info, await JudgeAsync(info, user, result, cancel)), null);
+        return (new Product(manifest, staged.Content, info, Judge(readings, config.User, result)), null);
     }
 
-    private async Task<(string? User, string? Fault)> ReadConfigAsync(
+    // "DiffIDs … in order from first to last" (image-spec, config.md). A build can write into its own store what it
+    // likes; clients that trust the config's words would share the wrong layers.
+    private static string? Differs(
+        ProductConfig config,
+        IReadOnlyList<Descriptor> layers,
+        IReadOnlyList<LayerReading> readings
+    )
+    {
+        if (config.DiffIds.Count != layers.Count)
+        {
+            return $"the product has {layers.Count} layers, but its config tells of {config.DiffIds.Count}";
+        }
+
+        for (var i = 0; i < layers.Count; i++)
+        {
+            if (readings[i].DiffId?.ToString() != config.DiffIds[i])
+            {
+                return $"the layer {layers[i].Digest} unpacks to {readings[i].DiffId?.ToString() ?? "nothing that can be read"}, "
+                    + $"but the product's config says {config.DiffIds[i]}";
+            }
+        }
+
+        return null;
+    }
+
+    private async Task<(ProductConfig? Config, string? Fault)> ReadConfigAsync(
         ExecutionRow execution,
         Descriptor config,
         CancellationToken cancel
@@ -91,7 +127,7 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
                 && Text(root, "architecture") == asked.Architecture
                 && (asked.Variant is null || Text(root, "variant") is null || Text(root, "variant") == asked.Variant);
             return fits
-                ? (root.TryGetProperty("config", out var run) ? Text(run, "User") : null, null)
+                ? (new ProductConfig(Member(root, "config") is { } run ? Text(run, "User") : null, DiffIds(root)), null)
                 : (null, $"the product is for {Text(root, "os")}/{Text(root, "architecture")}, not {asked}");
         }
         catch (JsonException e)
@@ -100,22 +136,12 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
         }
     }
 
-    private async Task<ImageHints?> JudgeAsync(
-        ManifestInfo info,
-        string? user,
-        LeaseResult result,
-        CancellationToken cancel
-    )
+    private static ImageHints? Judge(IReadOnlyList<LayerReading> readings, string? user, LeaseResult result)
     {
-        var facts = new List<LayerFacts>();
-        foreach (var layer in info.Layers)
+        var facts = readings.Select(r => r.Facts).OfType<LayerFacts>().ToList();
+        if (facts.Count < readings.Count)
         {
-            if (await layers.GetAsync(layer.Digest, cancel) is not { } known)
-            {
-                return null;
-            }
-
-            facts.Add(known);
+            return null;
         }
 
         // Under seccomp every change of owner is pretended: the image then has no ids of its own.
@@ -135,11 +161,18 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
         };
     }
 
+    private static List<string> DiffIds(JsonElement root) =>
+        Member(root, "rootfs") is { } rootfs && Member(rootfs, "diff_ids") is { ValueKind: JsonValueKind.Array } diffIds
+            ? [.. diffIds.EnumerateArray().Select(d => d.ValueKind == JsonValueKind.String ? d.GetString()! : "")]
+            : [];
+
     private static string? Text(JsonElement element, string name) =>
-        element.ValueKind == JsonValueKind.Object
-        && element.TryGetProperty(name, out var value)
-        && value.ValueKind == JsonValueKind.String
-        && value.GetString() is { Length: > 0 } text
+        Member(element, name) is { ValueKind: JsonValueKind.String } value && value.GetString() is { Length: > 0 } text
             ? text
             : null;
+
+    private static JsonElement? Member(JsonElement element, string name) =>
+        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out var value) ? value : null;
+
+    private sealed record ProductConfig(string? User, IReadOnlyList<string> DiffIds);
 }

@@ -14,11 +14,11 @@ internal sealed class Claims(Database database, Executions executions, BuildOpti
 {
     /// <summary>Takes an execution for a lease, in the one transaction that picks it.</summary>
     /// <param name="local">Whether the node runs in this server and ends with it.</param>
-    /// <param name="taken">Called in that transaction with what was taken.</param>
+    /// <param name="taken">Called in that transaction with what was taken; null where it cannot be begun.</param>
     public Task<T?> TakeAsync<T>(
         LeaseClaim claim,
         bool local,
-        Func<DbTransaction, ExecutionRow, T> taken,
+        Func<DbTransaction, ExecutionRow, T?> taken,
         CancellationToken cancel
     )
         where T : class =>

@@ -24,6 +24,9 @@ internal sealed class Enlistment(
     TimeProvider time
 )
 {
+    /// <summary>So many times as many jobs may wait where the last ones only join builds under way.</summary>
+    private const int JoiningFactor = 10;
+
     /// <summary>Writes the job and what it needs; where it is answered from results, its tags are moved at once.</summary>
     /// <returns>The job's id, or in the second place why it is refused; nothing was written then.</returns>
     public (string? Job, OciError? Fault) Enlist(DbTransaction transaction, JobPlan plan)
@@ -32,13 +35,13 @@ internal sealed class Enlistment(
         var repository = repositories.Ensure(transaction, plan.Repository);
         var now = time.Milliseconds();
         var answers = plan.Tasks.Select(task => Find(connection, repository, plan, task, now)).ToList();
-        if (answers.Contains(null) && IsFull(connection, repository))
+        if (Limit(answers) is { } limit && Active(connection, repository) >= limit)
         {
             return (
                 null,
                 new OciError(
                     ErrorCodes.TooManyRequests,
-                    $"{plan.Repository} has {options.MaxActiveJobs} jobs waiting or running, which is the limit; "
+                    $"{plan.Repository} has {limit} jobs waiting or running, which is the limit; "
                         + "try again when some are done"
                 )
             );
@@ -63,11 +66,18 @@ internal sealed class Enlistment(
         return (job, null);
     }
 
-    private bool IsFull(DbConnection connection, long repository) =>
+    // A job that only joins builds costs little, but each of them is told of all that happens; one that is answered at
+    // once waits for nothing.
+    private int? Limit(List<Answer?> answers) =>
+        answers.Contains(null) ? options.MaxActiveJobs
+        : answers.TrueForAll(a => a!.Cached is true) ? null
+        : options.MaxActiveJobs * JoiningFactor;
+
+    private static long Active(DbConnection connection, long repository) =>
         connection.Scalar<long>(
             "SELECT COUNT(*) FROM jobs WHERE repository = @repository AND finished IS NULL",
             ("repository", repository)
-        ) >= options.MaxActiveJobs;
+        );
 
     private static Answer? Find(DbConnection connection, long repository, JobPlan plan, PlannedTask task, long now)
     {

@@ -90,7 +90,8 @@ internal sealed class Executions(Wakeups wakeups, TimeProvider time)
                 dependencies = COALESCE(@dependencies, dependencies), steps = COALESCE(@steps, steps),
                 confinement = COALESCE(@confinement, confinement),
                 result_lease = COALESCE(@resultLease, result_lease), result_hash = COALESCE(@resultHash, result_hash),
-                not_before = @notBefore, finished = @finished
+                not_before = @notBefore, finished = @finished,
+                queue_deadline = queue_deadline + CASE WHEN @state = 'queued' THEN @now - queued ELSE 0 END
             WHERE id = @id
             """,
             ("id", id),
@@ -107,6 +108,8 @@ internal sealed class Executions(Wakeups wakeups, TimeProvider time)
             ("resultLease", outcome.ResultLease),
             ("resultHash", outcome.ResultHash),
             ("notBefore", outcome.NotBefore),
+            // Back in the queue it may wait anew: somebody took it in time.
+            ("now", now),
             ("finished", BuildStates.IsDone(state) ? now : null)
         );
     }

@@ -24,6 +24,9 @@ internal sealed class SecretVault(
     /// <summary>The largest value, in bytes.</summary>
     public const int MaxBytes = 512 << 10;
     public static readonly TimeSpan UnusedLifetime = TimeSpan.FromHours(1);
+
+    /// <summary>Values of one user that no job has taken yet.</summary>
+    private const int MaxUnused = 256;
     private const int KeyBytes = 32;
     private readonly Lazy<byte[]> _key = new(() => ReadOrCreateKey(Path.Combine(directory.Keys, "secrets.key")));
 
@@ -41,6 +44,7 @@ internal sealed class SecretVault(
         return database.WriteAsync(
             transaction =>
             {
+                RequireRoom(transaction, createdBy);
                 transaction.Run(
                     """
                     INSERT INTO secrets (id, repository, created_by, ciphertext, created)
@@ -56,6 +60,21 @@ internal sealed class SecretVault(
             },
             cancel
         );
+    }
+
+    private static void RequireRoom(DbTransaction transaction, string createdBy)
+    {
+        var unused = transaction.Scalar<long>(
+            "SELECT COUNT(*) FROM secrets WHERE created_by = @by AND job IS NULL",
+            ("by", createdBy)
+        );
+        if (unused >= MaxUnused)
+        {
+            throw new OciException(
+                ErrorCodes.TooManyRequests,
+                $"{MaxUnused} uploaded secrets wait for a job, which is the limit; each is deleted an hour after it came"
+            );
+        }
     }
 
     /// <summary>Why the secrets that a plan names cannot be used; null where they can.</summary>
@@ -100,20 +119,32 @@ internal sealed class SecretVault(
         }
     }
 
-    /// <summary>The values for an execution, which has one job only where it has secrets.</summary>
-    public IReadOnlyList<LeaseSecret> Of(DbConnection connection, string execution) =>
-        connection.Query(
-            """
-            SELECT s.id, s.name, s.ciphertext FROM secrets s JOIN job_tasks t ON t.job = s.job
-            WHERE t.execution = @execution ORDER BY s.name
-            """,
-            row => new LeaseSecret
-            {
-                Id = row.GetString(1),
-                Value = Decrypt(row.GetString(0), row.GetFieldValue<byte[]>(2)),
-            },
-            ("execution", execution)
-        );
+    /// <summary>
+    /// The values for an execution, which has one job only where it has secrets; null where they were encrypted with
+    /// another key than the one that is there now.
+    /// </summary>
+    public IReadOnlyList<LeaseSecret>? Of(DbConnection connection, string execution)
+    {
+        try
+        {
+            return connection.Query(
+                """
+                SELECT s.id, s.name, s.ciphertext FROM secrets s JOIN job_tasks t ON t.job = s.job
+                WHERE t.execution = @execution ORDER BY s.name
+                """,
+                row => new LeaseSecret
+                {
+                    Id = row.GetString(1),
+                    Value = Decrypt(row.GetString(0), row.GetFieldValue<byte[]>(2)),
+                },
+                ("execution", execution)
+            );
+        }
+        catch (CryptographicException)
+        {
+            return null;
+        }
+    }
 
     public void DeleteOf(DbTransaction transaction, string job) =>
         transaction.Run("DELETE FROM secrets WHERE job = @job", ("job", job));
