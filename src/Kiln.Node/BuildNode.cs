@@ -17,15 +17,18 @@ public sealed partial class BuildNode : IDisposable
 {
     private static readonly TimeSpan ClaimWait = TimeSpan.FromSeconds(50);
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan ProbeTime = TimeSpan.FromMinutes(1);
 
     private readonly NodeOptions _options;
     private readonly NodeDirectory _directory;
     private readonly TimeProvider _time;
     private readonly ILogger<BuildNode> _log;
     private readonly RegistryClient _client;
+    private readonly BaseShelf _shelf;
     private readonly BaseFetcher _fetcher;
     private readonly BuildLimits _limits;
     private readonly NodeStatus _status;
+    private Jail _jail;
     private IEngine? _engine;
 
     public BuildNode(NodeOptions options, NodeStatus status, TimeProvider time, ILogger<BuildNode> log)
@@ -38,24 +41,29 @@ public sealed partial class BuildNode : IDisposable
         _client = new RegistryClient(
             new RegistryClientOptions { InsecureRegistries = options.InsecureRegistries, Time = time }
         );
-        _fetcher = new BaseFetcher(_client, _directory.Bases, options.DiskBytes);
         _limits = new BuildLimits(
             options.MemoryBytes,
             options.DiskBytes,
             options.Processes,
             options.FreeDiskFloorBytes
         );
+        _jail = new Jail(_directory.Root, time);
+        _shelf = new BaseShelf(_directory.Bases, options.MaxBases, options.MaxBaseBytes, SweepAsync);
+        _fetcher = new BaseFetcher(_client, _shelf, options.DiskBytes);
     }
 
-    /// <summary>Finds out what can be built here, and removes what a killed node left. Call once, before <see cref="RunAsync"/>.</summary>
+    /// <summary>
+    /// Finds out what can be built here, and removes what a killed node left. Call once, before <see cref="RunAsync"/>.
+    /// Whatever is amiss with the machine: then nothing is built, and the status says why.
+    /// </summary>
     public async Task PrepareAsync(CancellationToken cancel)
     {
-        var jail = new Jail(_directory.Root, _time);
-        var (probe, unavailable) = await ProbeAsync(jail, cancel);
+        _directory.DeleteSecrets();
+        var (probe, unavailable) = await ProbeAsync(cancel);
         if (probe is null && _options.Unsafe)
         {
-            jail = new Jail(_directory.Root, _time) { Apart = false };
-            (probe, unavailable) = await ProbeAsync(jail, cancel);
+            _jail = new Jail(_directory.Root, _time) { Apart = false };
+            (probe, unavailable) = await ProbeAsync(cancel);
         }
 
         if (probe is null)
@@ -65,14 +73,19 @@ public sealed partial class BuildNode : IDisposable
             return;
         }
 
-        foreach (var left in Directory.EnumerateDirectories(_directory.Builds))
+        var steps = new StepCache(_directory.Steps, _jail);
+        foreach (
+            var left in Directory
+                .EnumerateDirectories(_directory.Builds)
+                .Concat(_shelf.Leftovers())
+                .Concat(steps.Leftovers())
+                .ToList()
+        )
         {
-            await jail.RemoveAsync(left, cancel);
+            await SweepAsync(left, cancel);
         }
 
-        var steps = new StepCache(_directory.Steps, jail);
-        await steps.SweepAsync(cancel);
-        _engine = new BuildahEngine(probe, jail, new BaseStores(jail, _limits), steps, _limits);
+        _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
         _status.Abilities = new NodeAbilities
         {
             Engines = [_engine.Name],
@@ -104,15 +117,46 @@ public sealed partial class BuildNode : IDisposable
         await Task.WhenAll(slots);
     }
 
-    private Task<(BuildahProbe? Probe, string? Unavailable)> ProbeAsync(Jail jail, CancellationToken cancel) =>
-        BuildahProbe.RunAsync(jail, _directory.Root, _limits, _options.AllowHostNetwork, cancel);
-
     public void Dispose() => _client.Dispose();
 
     private static string Network(BuildahProbe probe) =>
         !probe.Apart ? "host, and not kept apart from this account (--unsafe-builds)"
         : probe.NoNetwork is null ? "isolated"
         : $"none ({probe.NoNetwork})";
+
+    private async Task<(BuildahProbe? Probe, string? Unavailable)> ProbeAsync(CancellationToken cancel)
+    {
+        using var over = new CancellationTokenSource(ProbeTime, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, over.Token);
+        try
+        {
+            return await BuildahProbe.RunAsync(
+                _jail,
+                _directory.Root,
+                _limits,
+                _options.AllowHostNetwork,
+                either.Token
+            );
+        }
+        catch (Exception e) when (!cancel.IsCancellationRequested)
+        {
+            LogFault(_log, e);
+            return (null, $"the build node could not try out this machine: {e.Message}");
+        }
+    }
+
+    private async Task SweepAsync(string left, CancellationToken cancel)
+    {
+        try
+        {
+            await _jail.RemoveAsync(left, cancel);
+        }
+        catch (Exception e) when (e is SandboxException or IOException && !cancel.IsCancellationRequested)
+        {
+            // It takes room, no more; the next start tries again.
+            LogNotSwept(_log, left, e);
+        }
+    }
 
     private async Task WorkAsync(
         IBuildCoordinator coordinator,
@@ -158,6 +202,9 @@ public sealed partial class BuildNode : IDisposable
     [LoggerMessage(Level = LogLevel.Warning, Message = "This registry builds nothing: {Why}")]
     private static partial void LogUnavailable(ILogger log, string why);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "A lease could not be worked on")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Directory} could not be removed")]
+    private static partial void LogNotSwept(ILogger log, string directory, Exception exception);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The build node met a fault")]
     private static partial void LogFault(ILogger log, Exception exception);
 }

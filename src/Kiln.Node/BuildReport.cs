@@ -1,6 +1,8 @@
+using System.Text;
 using System.Threading.Channels;
 using Kiln.BuildSpec;
 using Kiln.Node.Engines;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Node;
 
@@ -8,7 +10,7 @@ namespace Kiln.Node;
 /// What a build says while it runs, on its way to the registry: log bytes and heartbeats, in order, without holding the
 /// build up. Learns from the answers whether it was cancelled or lost its lease.
 /// </summary>
-internal sealed class BuildReport(Lease lease, IBuildCoordinator coordinator, TimeProvider time)
+internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordinator, TimeProvider time, ILogger log)
     : IBuildListener,
         IDisposable
 {
@@ -22,6 +24,7 @@ internal sealed class BuildReport(Lease lease, IBuildCoordinator coordinator, Ti
     private readonly Lock _lock = new();
     private readonly List<BuildStep> _steps = [];
     private MemoryStream _waiting = new();
+    private long _dropped;
     private string? _phase;
     private bool _changed;
 
@@ -62,7 +65,7 @@ internal sealed class BuildReport(Lease lease, IBuildCoordinator coordinator, Ti
 
     public void Confined(BuildConfinement confinement) => Change(() => Confinement = confinement);
 
-    /// <summary>Past a few megabytes that wait to be sent, a flood is dropped here already; the registry's limit is lower on average.</summary>
+    /// <summary>Past a few megabytes that wait to be sent, a flood is dropped here already, and the log says so.</summary>
     public void Log(ReadOnlySpan<byte> text)
     {
         lock (_lock)
@@ -70,6 +73,10 @@ internal sealed class BuildReport(Lease lease, IBuildCoordinator coordinator, Ti
             if (_waiting.Length < MaxWaiting)
             {
                 _waiting.Write(text);
+            }
+            else
+            {
+                _dropped += text.Length;
             }
         }
 
@@ -80,24 +87,27 @@ internal sealed class BuildReport(Lease lease, IBuildCoordinator coordinator, Ti
     public async Task RunAsync()
     {
         var beat = TimeSpan.FromSeconds(lease.HeartbeatSeconds);
+        var last = time.GetTimestamp();
         try
         {
             while (!_finished.IsCancellationRequested)
             {
-                using var wait = CancellationTokenSource.CreateLinkedTokenSource(_finished.Token);
-                wait.CancelAfter(beat);
-                var woken = await WokenAsync(wait.Token);
-                await SendAsync(heartbeat: !woken);
+                await WokenAsync(beat - time.GetElapsedTime(last));
+                // A build that never stops printing must keep its lease, and hear of a cancel, like a silent one.
+                var due = time.GetElapsedTime(last) >= beat;
+                if (await SendAsync(heartbeat: due) && due)
+                {
+                    last = time.GetTimestamp();
+                }
+
                 await Task.Delay(Interval, time, _finished.Token)
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
 
             await SendAsync(heartbeat: false);
         }
-        catch (Exception)
+        catch (LeaseLostException)
         {
-            // The lease is gone, or the registry cannot be told any more and will take it back: either way no word under
-            // it counts, and the build ends.
             Lost = true;
             await _canceled.CancelAsync();
         }
@@ -117,42 +127,74 @@ internal sealed class BuildReport(Lease lease, IBuildCoordinator coordinator, Ti
         _waiting.Dispose();
     }
 
-    private async Task<bool> WokenAsync(CancellationToken cancel)
+    private async Task WokenAsync(TimeSpan wait)
     {
+        if (wait <= TimeSpan.Zero)
+        {
+            return;
+        }
+
+        using var over = new CancellationTokenSource(wait, time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(_finished.Token, over.Token);
         try
         {
-            return await _wake.Reader.ReadAsync(cancel);
+            await _wake.Reader.ReadAsync(either.Token);
         }
         catch (OperationCanceledException)
         {
+            // It is time for a heartbeat, or the build is over.
+        }
+    }
+
+    /// <returns>False where the registry could not be told; what it should hear is kept for the next time.</returns>
+    private async Task<bool> SendAsync(bool heartbeat)
+    {
+        var (text, beat) = Take(heartbeat);
+        try
+        {
+            if (text.Length > 0)
+            {
+                var bytes = text.GetBuffer().AsMemory(0, (int)text.Length);
+                await coordinator.AppendLogAsync(lease, bytes, CancellationToken.None);
+                text.SetLength(0);
+            }
+
+            if (beat is not null && (await coordinator.HeartbeatAsync(lease, beat, CancellationToken.None)).Canceled)
+            {
+                await _canceled.CancelAsync();
+            }
+
+            return true;
+        }
+        catch (Exception e) when (e is not LeaseLostException)
+        {
+            LogUnsent(log, lease.Execution, e);
+            lock (_lock)
+            {
+                _waiting.WriteTo(text);
+                _waiting = text;
+                _changed |= beat is not null;
+            }
+
             return false;
         }
     }
 
-    private async Task SendAsync(bool heartbeat)
+    private (MemoryStream Text, LeaseHeartbeat? Beat) Take(bool heartbeat)
     {
-        MemoryStream text;
-        LeaseHeartbeat? beat;
         lock (_lock)
         {
-            text = _waiting;
+            var text = _waiting;
+            if (_dropped > 0)
+            {
+                text.Write(Encoding.UTF8.GetBytes($"\n[{_dropped} bytes came too fast and were dropped]\n"));
+                _dropped = 0;
+            }
+
+            var beat = heartbeat || _changed ? Beat() : null;
             _waiting = new MemoryStream();
-            beat = heartbeat || _changed ? Beat() : null;
             _changed = false;
-        }
-
-        if (text.Length > 0)
-        {
-            await coordinator.AppendLogAsync(
-                lease,
-                text.GetBuffer().AsMemory(0, (int)text.Length),
-                CancellationToken.None
-            );
-        }
-
-        if (beat is not null && (await coordinator.HeartbeatAsync(lease, beat, CancellationToken.None)).Canceled)
-        {
-            await _canceled.CancelAsync();
+            return (text, beat);
         }
     }
 
@@ -175,4 +217,7 @@ internal sealed class BuildReport(Lease lease, IBuildCoordinator coordinator, Ti
 
         _wake.Writer.TryWrite(true);
     }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Build {Execution} could not report; it tries again")]
+    private static partial void LogUnsent(ILogger log, string execution, Exception exception);
 }

@@ -21,7 +21,8 @@ internal sealed partial class LeasedBuild(
     ILogger log
 ) : IDisposable
 {
-    private readonly BuildReport _report = new(lease, coordinator, time);
+    private readonly BuildReport _report = new(lease, coordinator, time, log);
+    private readonly BaseHold _bases = fetcher.Hold();
     private Func<Task>? _keepSteps;
 
     /// <summary>Builds and reports. <paramref name="stop"/> ends the build and gives the lease back.</summary>
@@ -47,13 +48,10 @@ internal sealed partial class LeasedBuild(
             else
             {
                 await _report.FinishAsync(reporting);
-                await coordinator.CompleteAsync(
-                    lease,
-                    Classify(result, timeout.IsCancellationRequested),
-                    CancellationToken.None
-                );
+                result = Classify(result, timeout.IsCancellationRequested);
+                var published = await coordinator.CompleteAsync(lease, result, CancellationToken.None);
                 LogDone(log, lease.Execution, result.State, result.Reason ?? "");
-                await (_keepSteps?.Invoke() ?? Task.CompletedTask);
+                await KeepStepsAsync(published);
             }
         }
         catch (LeaseLostException)
@@ -64,10 +62,28 @@ internal sealed partial class LeasedBuild(
         {
             await _report.FinishAsync(reporting);
             await engine.CleanUpAsync(home, CancellationToken.None);
+            await _bases.ReleaseAsync();
         }
     }
 
     public void Dispose() => _report.Dispose();
+
+    // Only of what was published: a refused product's layers are in nobody's reach. The build itself is over and well,
+    // whatever becomes of its steps.
+    private async Task KeepStepsAsync(bool published)
+    {
+        try
+        {
+            if (published && _keepSteps is not null)
+            {
+                await _keepSteps();
+            }
+        }
+        catch (Exception e)
+        {
+            LogNotKept(log, lease.Execution, e);
+        }
+    }
 
     private LeaseResult Classify(LeaseResult result, bool timedOut) =>
         result.State == BuildStates.Canceled && timedOut
@@ -83,8 +99,9 @@ internal sealed partial class LeasedBuild(
         {
             return await BuildAsync(home, cancel);
         }
-        catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+        catch (Exception e) when (cancel.IsCancellationRequested && e is not LeaseLostException)
         {
+            // What ends a build under way shows in many ways: a broken pipe, a process that is gone.
             return new LeaseResult { State = BuildStates.Canceled, Steps = _report.Steps };
         }
         catch (FormatException e)
@@ -110,7 +127,7 @@ internal sealed partial class LeasedBuild(
         var bases = new List<FetchedBase>();
         foreach (var reference in engine.BasesOf(lease.Task, recipe))
         {
-            var image = await fetcher.FetchAsync(reference, cancel);
+            var image = await fetcher.FetchAsync(reference, _bases, cancel);
             _report.Log(Encoding.UTF8.GetBytes($"FROM {reference.Written} is {image.Manifest}\n"));
             bases.Add(image);
         }
@@ -192,6 +209,9 @@ internal sealed partial class LeasedBuild(
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Build {Execution} {State} {Reason}")]
     private static partial void LogDone(ILogger log, string execution, string state, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The steps of build {Execution} were not kept")]
+    private static partial void LogNotKept(ILogger log, string execution, Exception exception);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Build {Execution} lost its lease and was dropped")]
     private static partial void LogLost(ILogger log, string execution);

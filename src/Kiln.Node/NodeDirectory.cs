@@ -27,6 +27,29 @@ internal sealed class NodeDirectory
     public string Steps => Path.Combine(Root, "steps");
     public string Builds => Path.Combine(Root, "builds");
 
+    /// <summary>Deletes the secrets of builds that a killed node left; the rest of them needs a user namespace to go.</summary>
+    public void DeleteSecrets()
+    {
+        foreach (var build in Directory.EnumerateDirectories(Builds))
+        {
+            var secrets = new DirectoryInfo(SecretsOf(build));
+            try
+            {
+                if (secrets is { Exists: true, LinkTarget: null })
+                {
+                    secrets.Delete(recursive: true);
+                }
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // The build put something there that only its own namespace can remove; it goes with the rest.
+            }
+        }
+    }
+
+    /// <summary>Where a build finds its secrets, below its own directory.</summary>
+    public static string SecretsOf(string build) => Path.Combine(build, "build", "secrets");
+
     public string CreateBuild(string lease) =>
         Directory.CreateDirectory(Path.Combine(Builds, lease), OwnerOnly).FullName;
 }

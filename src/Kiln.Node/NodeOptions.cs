@@ -16,4 +16,8 @@ public sealed record NodeOptions
     public int Processes { get; init; } = 1024;
     public long FreeDiskFloorBytes { get; init; } = 512L << 20;
     public long MaxContextBytes { get; init; } = 2L << 30;
+
+    /// <summary>Base images that stay on the node, and the bytes of their blobs together; those in use always do.</summary>
+    public int MaxBases { get; init; } = 32;
+    public long MaxBaseBytes { get; init; } = 16L << 30;
 }

@@ -25,7 +25,7 @@ public interface IEngine
     Task<EngineResult> BuildAsync(EngineTask task, IBuildListener listener, CancellationToken cancel);
 
     /// <summary>
-    /// Told after the product was handed over: the blobs of its new layers, by diff ID. Only then may steps of this build
+    /// Told after the product was published: the blobs of its new layers, by diff ID. Only then may steps of this build
     /// be used by later ones.
     /// </summary>
     Task KeepStepsAsync(EngineTask task, IReadOnlyDictionary<string, Descriptor> layers, CancellationToken cancel);

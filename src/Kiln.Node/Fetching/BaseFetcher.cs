@@ -16,14 +16,17 @@ namespace Kiln.Node.Fetching;
 /// bases/HEX/store/     the same unpacked, made by the engine
 /// </code>
 /// </summary>
-internal sealed class BaseFetcher(RegistryClient client, string directory, long maxBytes)
+internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long maxBytes)
 {
     private const int MaxConfigBytes = 8 << 20;
     private readonly ConcurrentDictionary<string, SemaphoreSlim> _locks = new(StringComparer.Ordinal);
 
+    /// <summary>For one build: what it fetches stays until it lets go.</summary>
+    public BaseHold Hold() => new(shelf);
+
     /// <exception cref="RegistryException">The image could not be had.</exception>
     /// <exception cref="FormatException">The reference is none, or the image is not one that can be built on.</exception>
-    public async Task<FetchedBase> FetchAsync(BaseReference wanted, CancellationToken cancel)
+    public async Task<FetchedBase> FetchAsync(BaseReference wanted, BaseHold hold, CancellationToken cancel)
     {
         if (!Reference.TryParse(wanted.Written, out var reference))
         {
@@ -40,7 +43,7 @@ internal sealed class BaseFetcher(RegistryClient client, string directory, long 
             );
         }
 
-        var home = Path.Combine(directory, image.Manifest.Digest.Encoded);
+        var home = hold.Take(image.Manifest.Digest.Encoded);
         var gate = _locks.GetOrAdd(home, _ => new SemaphoreSlim(1, 1));
         await gate.WaitAsync(cancel);
         try

@@ -221,7 +221,8 @@ internal sealed class Jail
 
     private static void Kill(Process process, Task<string?> watching)
     {
-        if (watching.IsCompletedSuccessfully && watching.Result is not null)
+        // A watcher that died watches nothing: then the build has no limits any more.
+        if (watching.IsFaulted || (watching.IsCompletedSuccessfully && watching.Result is not null))
         {
             Kill(process);
         }

@@ -74,9 +74,9 @@ internal static class ProcessTree
                 }
             }
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // It has ended in the meantime.
+            // It has ended in the meantime, or is another user's where /proc hides those (hidepid).
         }
 
         return 0;

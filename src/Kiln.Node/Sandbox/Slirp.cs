@@ -4,8 +4,8 @@ using System.Globalization;
 namespace Kiln.Node.Sandbox;
 
 /// <summary>
-/// A build's own network: slirp4netns(1) attached to its namespace, without the host's loopback. It ends when this ends,
-/// since its stdin closes.
+/// A build's own network: slirp4netns(1) attached to its namespace, without the host's loopback. It ends when this process
+/// does, since its stdin closes then.
 /// </summary>
 internal sealed class Slirp : IAsyncDisposable
 {
@@ -50,19 +50,24 @@ internal sealed class Slirp : IAsyncDisposable
         ];
         var slirp = new Slirp(new Process { StartInfo = Programs.Start("slirp4netns", arguments) });
         slirp._process.Start();
-        var errors = slirp._process.StandardError.ReadToEndAsync(CancellationToken.None);
-        if (await slirp._process.StandardOutput.BaseStream.ReadAsync(new byte[1], cancel) != 1)
+        try
+        {
+            var errors = slirp._process.StandardError.ReadToEndAsync(CancellationToken.None);
+            return await slirp._process.StandardOutput.BaseStream.ReadAsync(new byte[1], cancel) == 1
+                ? slirp
+                : throw new SandboxException($"the build's network could not be made: {(await errors).Trim()}");
+        }
+        catch
         {
             await slirp.DisposeAsync();
-            throw new SandboxException($"the build's network could not be made: {(await errors).Trim()}");
+            throw;
         }
-
-        return slirp;
     }
 
     public async ValueTask DisposeAsync()
     {
-        _process.StandardInput.Close();
+        // It holds nothing that it would have to put in order, and must not hold up the build's end.
+        _process.Kill();
         await _process.WaitForExitAsync(CancellationToken.None);
         _process.Dispose();
     }

@@ -198,7 +198,7 @@ internal sealed class BuildahEngine(
         Directory.CreateDirectory(build);
         File.WriteAllText(Path.Combine(build, "Containerfile"), recipe);
         var secrets = Directory.CreateDirectory(
-            Path.Combine(build, "secrets"),
+            NodeDirectory.SecretsOf(task.Directory),
             UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
         );
         foreach (var secret in task.Task.Secrets ?? [])

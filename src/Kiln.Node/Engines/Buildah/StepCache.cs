@@ -33,23 +33,39 @@ internal sealed class StepCache(string directory, Jail jail)
             _inUse[scope] = _inUse.GetValueOrDefault(scope) + 1;
         }
 
-        var generations = enabled ? Generations(scope) : [];
+        var stores = new List<string>();
         var layers = new Dictionary<string, Descriptor>(StringComparer.Ordinal);
-        foreach (var generation in generations)
+        // Newer generations stand on older ones: after a broken one, only what is older is whole.
+        foreach (var generation in enabled ? Generations(scope) : [])
         {
-            var file = Path.Combine(generation, "layers.json");
-            foreach (
-                var (diffId, descriptor) in JsonSerializer.Deserialize(
-                    File.ReadAllBytes(file),
-                    NodeJson.Default.DictionaryStringDescriptor
-                )!
-            )
+            stores.Add(Path.Combine(generation, "store"));
+            if (ReadLayers(Path.Combine(generation, "layers.json")) is not { } made)
             {
-                layers[diffId] = descriptor;
+                stores.Clear();
+                layers.Clear();
+                continue;
+            }
+
+            foreach (var (diffId, descriptor) in made)
+            {
+                layers.TryAdd(diffId, descriptor);
             }
         }
 
-        return new StepCacheUse([.. generations.Select(g => Path.Combine(g, "store"))], layers, () => Release(scope));
+        return new StepCacheUse(stores, layers, () => Release(scope));
+    }
+
+    // Null where a power cut left it without its bytes.
+    private static Dictionary<string, Descriptor>? ReadLayers(string file)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(File.ReadAllBytes(file), NodeJson.Default.DictionaryStringDescriptor);
+        }
+        catch (Exception e) when (e is IOException or JsonException)
+        {
+            return null;
+        }
     }
 
     /// <summary>Makes a finished build's store the newest generation of its scope.</summary>
@@ -100,23 +116,19 @@ internal sealed class StepCache(string directory, Jail jail)
         }
     }
 
-    /// <summary>Removes what a killed node left half done.</summary>
-    public async Task SweepAsync(CancellationToken cancel)
-    {
-        foreach (var scope in Directory.EnumerateDirectories(directory))
-        {
-            foreach (var left in Directory.EnumerateDirectories(scope, "*-*"))
-            {
-                await jail.RemoveAsync(left, cancel);
-            }
-        }
-    }
+    /// <summary>What a killed node left half done.</summary>
+    public IEnumerable<string> Leftovers() =>
+        Directory.EnumerateDirectories(directory).SelectMany(scope => Directory.EnumerateDirectories(scope, "*-*"));
 
     private void Release(string scope)
     {
         lock (_lock)
         {
-            _inUse[scope]--;
+            if (--_inUse[scope] == 0)
+            {
+                _inUse.Remove(scope);
+            }
+
             Directory.SetLastWriteTimeUtc(Scope(scope), TimeProvider.System.GetUtcNow().UtcDateTime);
         }
     }
@@ -147,7 +159,7 @@ internal sealed class StepCache(string directory, Jail jail)
         var doomed = new List<string>();
         lock (_lock)
         {
-            if (Numbers(scope).Count > MaxGenerations && _inUse.GetValueOrDefault(scope) <= 1)
+            if (Numbers(scope).Count > MaxGenerations && _inUse.GetValueOrDefault(scope) == 0)
             {
                 // Newer generations stand on older ones, so all go but the newest's successor starts afresh.
                 doomed.AddRange(Generations(scope).Select(Doom));
