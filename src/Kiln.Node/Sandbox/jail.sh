@@ -5,6 +5,8 @@
 # then sends "go". When stdin closes, everything in the jail ends.
 # Stages: "" (uid not mapped yet); --ns1 (root of the first user namespace: builds the jail); --ns2 (root of a second
 # one, for which the first one's mounts are locked: runs COMMAND). POSIX sh and util-linux only.
+# A file bound to /then is a script that runs after COMMAND, when nothing of that is left; where it fails the jail ends
+# with 251, a code that COMMAND's own end never gives.
 # APART is "yes", or "no" where the operator said --unsafe-builds: then there are no namespaces but --user and --mount,
 # the build shares processes and network with the node's account, and nothing is locked.
 set -eu
@@ -60,6 +62,10 @@ bind() { # rbind: a plain bind of a tree with (locked) submounts is EINVAL in a 
 	mount --rbind "$1" "$2"
 	[ "$3" = - ] || flags "$R/$2" "$3"
 }
+leaf() { # a directory of the node's own, which has no mounts below it: one call where its file system's flags allow that
+	mkdir -p "$2"
+	mount -o "bind,$3" "$1" "$2" 2>/dev/null || bind "$1" "$2" "$3"
+}
 for d in bin sbin lib lib32 lib64 libx32; do
 	if [ -L /$d ]; then cp -P /$d $d; elif [ -d /$d ]; then bind /$d $d ro,nosuid,nodev; fi
 done
@@ -87,7 +93,8 @@ while [ "$1" != -- ]; do
 	inside=${1##*=}
 	case $inside in
 	/out) bind "${1%=*}" .$inside nosuid,nodev ;;
-	*) bind "${1%=*}" .$inside ro,nosuid,nodev ;;
+	/then) bind "${1%=*}" .$inside ro,nosuid,nodev ;;
+	*) leaf "${1%=*}" .$inside ro,nosuid,nodev ;;
 	esac
 	case $inside in /steps/*|/bases/*) stores="$stores\"$inside\", " ;; esac
 	shift
@@ -132,20 +139,31 @@ if [ "$apart" != yes ]; then
 	cd /build
 	"$@" 3<&- &
 	rc=0; wait $! || rc=$?
+	[ $rc != 0 ] || [ ! -e /then ] || sh /then 3<&- || rc=251
 	exit $rc
 fi
-# One user namespace more, and none below it: a build that could make its own would be root over mounts in it, and could
-# fill the memory with tmpfs files that belong to no process.
-echo 1 >/proc/sys/user/max_user_namespaces
-unshare --user --mount --pid --fork --kill-child -- sh /init --ns2 "$@" 3<&- &
-child=$!
-read -r _ </run/kiln/ready
 same() { # identity map, extent by extent (a range may not span two extents of the parent), in one write
 	m=; while read -r i _ n; do m="$m$i $i $n
 "; done <$1; printf %s "$m"
 }
-same /proc/self/uid_map >/proc/$child/uid_map
-same /proc/self/gid_map >/proc/$child/gid_map
-echo go >/run/kiln/go
-rc=0; wait $child || rc=$?
+inner() { # runs a command in a second namespace with processes of its own; when it ends, so does all that it started
+	unshare --user --mount --pid --fork --kill-child -- sh /init --ns2 "$@" 3<&- &
+	child=$!
+	read -r _ </run/kiln/ready
+	same /proc/self/uid_map >/proc/$child/uid_map
+	same /proc/self/gid_map >/proc/$child/gid_map
+	echo go >/run/kiln/go
+	rc=0; wait $child || rc=$?
+	return $rc
+}
+# One user namespace more, and none below it: a build that could make its own would be root over mounts in it, and could
+# fill the memory with tmpfs files that belong to no process.
+echo 1 >/proc/sys/user/max_user_namespaces
+rc=0; inner "$@" || rc=$?
+if [ $rc = 0 ] && [ -e /then ]; then
+	# Nothing of the first command runs any more. Its namespace may not have been given back yet.
+	echo 2 >/proc/sys/user/max_user_namespaces
+	inner sh /then || exit 251
+fi
+[ $rc != 251 ] || rc=250
 exit $rc

@@ -63,6 +63,9 @@ internal sealed class BuildahEngine(
             .Stores.Select((s, i) => new JailBind(s, $"/steps/{i:000}"))
             .Concat(stores.Distinct().Select((s, i) => new JailBind(s, $"/bases/{i:000}")))
             .ToList();
+        var known = KnownLayers(task, cache);
+        var export = new BuildahExport(task);
+        binds.AddRange(export.Prepare(known));
         var inputs = Prepare(task, file, stage);
         listener.Phase(BuildPhases.Building);
         var output = new BuildahOutput(file, stage, listener, inputs.Display);
@@ -76,16 +79,20 @@ internal sealed class BuildahEngine(
         );
         var exit = await jail.RunAsync(run, output.Add, cancel);
         output.End(exit.Code == 0 && exit.Exceeded is null);
+        if (exit is { Code: BuildahExport.Failed, Exceeded: null })
+        {
+            throw new EngineException(
+                $"the image could not be taken out of buildah's store: {string.Join('\n', output.Tail.TakeLast(3))}"
+            );
+        }
+
         if (exit.Exceeded is not null || exit.Code != 0)
         {
             return BuildahFailure.Explain(exit, output);
         }
 
         listener.Phase(BuildPhases.Pushing);
-        var export = new BuildahExport(jail, task, binds, limits);
-        var finalBase = FinalBase(task, file, stage);
-        var known = KnownLayers(task, cache);
-        return await export.RunAsync(known, finalBase, inputs.Display, listener, cancel) with { Steps = output.Steps };
+        return export.Read(known, FinalBase(task, file, stage), inputs.Display) with { Steps = output.Steps };
     }
 
     public async Task KeepStepsAsync(

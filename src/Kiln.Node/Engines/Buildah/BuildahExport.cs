@@ -11,7 +11,7 @@ namespace Kiln.Node.Engines.Buildah;
 /// Takes an image out of a build's store: an OCI layout in which every layer that is known already has an empty
 /// placeholder named by its diff ID, so that buildah writes and compresses the new layers only.
 /// </summary>
-internal sealed class BuildahExport(Jail jail, EngineTask task, IReadOnlyList<JailBind> stores, BuildLimits limits)
+internal sealed class BuildahExport(EngineTask task)
 {
     private const int MaxJson = 8 << 20;
 
@@ -47,45 +47,41 @@ internal sealed class BuildahExport(Jail jail, EngineTask task, IReadOnlyList<Ja
         "Shell",
     ];
 
-    public async Task<EngineResult> RunAsync(
+    /// <summary>What the jail's exit code is where the image could not be taken out.</summary>
+    public const int Failed = 251;
+
+    // The image id was written by the build, so it is only believed once it has the form of one.
+    private const string Script = """
+        id=$(head -c 80 /build/iid)
+        exec buildah push -q --format v2s2 -- "${id#sha256:}" oci:/out:product 2>&1 >/dev/null
+        """;
+
+    /// <summary>What the build's jail needs, so that the image is taken out right after it was built.</summary>
+    public IReadOnlyList<JailBind> Prepare(IReadOnlyDictionary<string, Descriptor> known)
+    {
+        var script = Path.Combine(task.Directory, "export.sh");
+        File.WriteAllText(script, Script);
+        return [new JailBind(PrepareLayout(known), "/out"), new JailBind(script, "/then")];
+    }
+
+    /// <summary>Reads what the jail left.</summary>
+    /// <exception cref="EngineException">It is not an image.</exception>
+    public EngineResult Read(
         IReadOnlyDictionary<string, Descriptor> known,
         FetchedBase? finalBase,
-        Func<string, string> display,
-        IBuildListener listener,
-        CancellationToken cancel
+        Func<string, string> display
     )
     {
         var build = new UntrustedTree(Path.Combine(task.Directory, "build"));
         var image = Encoding.UTF8.GetString(
             build.Read(200, "iid") ?? throw new EngineException("the build left no image id")
         );
-        if (!Digest.TryParse(image.Trim(), out var id))
-        {
-            throw new EngineException("the build left something that is no image id");
-        }
-
-        var layout = PrepareLayout(known);
-        var said = new StringBuilder();
-        var run = new JailRun(
-            task.Directory,
-            NetworkModes.None,
-            [.. stores, new JailBind(layout, "/out")],
-            ["buildah", "push", "-q", "--format", "v2s2", id.Encoded, "oci:/out:product"],
-            limits
-        );
-        var exit = await jail.RunAsync(run, text => said.Append(Encoding.UTF8.GetString(text)), cancel);
-        if (exit.Code != 0)
-        {
-            listener.Log(Encoding.UTF8.GetBytes(said.ToString()));
-            throw new EngineException(
-                $"the image could not be taken out of buildah's store: {exit.Exceeded ?? said.ToString().Trim()}"
-            );
-        }
-
-        return Read(new UntrustedTree(layout), id, known, display) with
-        {
-            Base = finalBase,
-        };
+        return Digest.TryParse(image.Trim(), out var id)
+            ? Read(new UntrustedTree(Path.Combine(task.Directory, "out")), id, known, display) with
+            {
+                Base = finalBase,
+            }
+            : throw new EngineException("the build left something that is no image id");
     }
 
     private string PrepareLayout(IReadOnlyDictionary<string, Descriptor> known)
