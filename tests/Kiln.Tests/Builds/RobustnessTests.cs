@@ -111,6 +111,24 @@ public sealed class RobustnessTests
     }
 
     [Fact]
+    public async Task A_node_that_gives_up_unasked_uses_up_an_attempt()
+    {
+        await using var server = await BuildServer.StartAsync(b => b with { MaxAttempts = 2 }, fakeTime: true);
+        var job = await server.SubmitAsync("?tag=1.0");
+        for (var i = 0; i < 2; i++)
+        {
+            server.Time!.Advance(TimeSpan.FromSeconds(10));
+            await server.Node.CompleteAsync(
+                await server.Node.ClaimAsync(),
+                new LeaseResult { State = BuildStates.Canceled, Message = "no room here" }
+            );
+        }
+
+        var failed = await server.GetAsync(job.Id);
+        Assert.Equal((BuildStates.Failed, FailureReasons.AttemptsExhausted), (failed.State, failed.Reason));
+    }
+
+    [Fact]
     public async Task Joining_builds_under_way_has_a_limit_too()
     {
         await using var server = await BuildServer.StartAsync(b => b with { MaxActiveJobs = 1 });

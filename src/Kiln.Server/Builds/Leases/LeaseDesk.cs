@@ -246,11 +246,15 @@ internal sealed partial class LeaseDesk(
 
         var (what, ended) =
             fault is not null ? (ExecutionEvent.Failed, outcome with { Message = fault })
-            : result.State == BuildStates.Canceled || row.Cancel ? (ExecutionEvent.Ended, outcome)
-            : result is { Retryable: true, Reason: FailureReasons.SystemError } ? Again(row, outcome)
+            : row.Cancel ? (ExecutionEvent.Ended, outcome)
+            : IsRetryable(result) ? Again(row, outcome)
             : (ExecutionEvent.Failed, outcome with { Reason = result.Reason ?? FailureReasons.SystemError });
         return executions.Move(transaction, row.Id, what, ended);
     }
+
+    // A node that gives up unasked has not cancelled anything; without a limit it could do so for ever.
+    private static bool IsRetryable(LeaseResult result) =>
+        result.State == BuildStates.Canceled || result is { Retryable: true, Reason: FailureReasons.SystemError };
 
     private (ExecutionEvent What, ExecutionOutcome Outcome) Again(ExecutionRow row, ExecutionOutcome outcome)
     {

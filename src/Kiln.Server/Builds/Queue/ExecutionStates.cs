@@ -40,8 +40,6 @@ internal static class ExecutionStates
         [(BuildStates.Running, ExecutionEvent.Unwanted)] = BuildStates.Canceling,
         [(BuildStates.Running, ExecutionEvent.Succeeded)] = BuildStates.Succeeded,
         [(BuildStates.Running, ExecutionEvent.Failed)] = BuildStates.Failed,
-        // A node that gives up unasked (it is being stopped) has not cancelled anything.
-        [(BuildStates.Running, ExecutionEvent.Ended)] = BuildStates.Queued,
 
         // Whatever the node says last: nobody wants the product any more, so nothing is published.
         [(BuildStates.Canceling, ExecutionEvent.Returned)] = BuildStates.Canceled,
