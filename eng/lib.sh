@@ -24,6 +24,7 @@ as_root() {
 }
 
 # Runs a command as an ordinary user, with nothing of the caller's environment but what is named as VAR=value first.
+# A script that sets runtime_directory, to a directory of that user, gives it to all these commands.
 # Usage: as_user NAME [VAR=value …] COMMAND …
 as_user() {
     local user=$1
@@ -31,22 +32,15 @@ as_user() {
     local home
     home=$(getent passwd "$user" | cut -d: -f6)
     local environment=("HOME=$home" "USER=$user" "LOGNAME=$user" "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-        "LANG=C.UTF-8" "TERM=${TERM:-dumb}" "XDG_RUNTIME_DIR=$home/.cache/kiln-run")
-    # Of its own: without a login there is no /run/user/UID, and what tools use instead may be closed to this user.
-    [ -d "$home/.cache/kiln-run" ] || as_user_prepare "$user" "$home"
+        "LANG=C.UTF-8" "TERM=${TERM:-dumb}")
+    # Without a login there is no /run/user/UID, and what tools use instead may be closed to this user.
+    [ -z "${runtime_directory:-}" ] || environment+=("XDG_RUNTIME_DIR=$runtime_directory")
     if [ "$(id -un)" = "$user" ]; then
         (cd "$home" && env -i "${environment[@]}" "$@")
     else
         # --init-groups and --reset-env give what a login of that user would have.
         (cd "$home" && setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env -i "${environment[@]}" "$@")
     fi
-}
-
-as_user_prepare() {
-    local directory
-    for directory in "$2/.cache" "$2/.cache/kiln-run"; do
-        [ -d "$directory" ] || install -d -m 700 -o "$1" -g "$(id -g "$1")" "$directory"
-    done
 }
 
 debian_codename() {
