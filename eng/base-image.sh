@@ -48,6 +48,7 @@ debian_sources() {
 
 # Makes a minimal Debian as a tar file, with this machine's own Debian sources inside, so that apt-get works in builds.
 # Runs as the named ordinary user (in a user namespace). Usage: debian_tar USER FILE.tar LOG
+# shellcheck disable=SC2016 # $1 is the hook's: the new root
 debian_tar() {
     local user=$1 tar=$2 log=$3 sources include=()
     sources=$(debian_sources)
@@ -57,7 +58,7 @@ debian_tar() {
     as_user "$user" mmdebstrap --mode=unshare --variant=minbase --format=tar --quiet "${include[@]}" \
         --dpkgopt=force-unsafe-io --aptopt='Acquire::Languages "none"' --aptopt='Acquire::GzipIndexes "true"' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --aptopt='DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; }' \
+        --customize-hook='echo "APT::Keep-Downloaded-Packages \"false\";" >"$1/etc/apt/apt.conf.d/99no-archives"' \
         "$(debian_codename)" "$tar" - >"$log" 2>&1 <<<"$sources"
 }
 
