@@ -10,6 +10,7 @@ namespace Kiln.Tests.Builds;
 /// <summary>What bad input gets: each its own code, status and a sentence that helps.</summary>
 public sealed class RefusalTests
 {
+    private const string ZenTarget = ",\"targets\":[{\"platform\":\"linux/amd64\",\"microarchitecture\":\"zen3\"}]}";
     private const string Recipe = "\"recipe\":{\"mediaType\":\"text/x-dockerfile\",\"data\":\"RlJPTSBzY3JhdGNoCg==\"}";
     private const string Absent = "sha256:aedb89a5df3fa243d839e938028fd8ad1ac145c0d926e0fe07bd59515d554ac2";
 
@@ -61,6 +62,7 @@ public sealed class RefusalTests
                 "BUILD_PLATFORM_UNSUPPORTED",
                 "linux/amd64, linux/arm64"
             },
+            { "{" + Recipe + ZenTarget, 422, "BUILD_PLATFORM_UNSUPPORTED", "zen3" },
             { "{" + Recipe + ",\"outputs\":[{\"format\":\"sif\"}]}", 422, "BUILD_OUTPUT_UNSUPPORTED", "sif" },
             {
                 "{" + Recipe + ",\"outputs\":[{\"format\":\"oci\",\"compression\":\"xz\"}]}",

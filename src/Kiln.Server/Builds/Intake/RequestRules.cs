@@ -72,6 +72,16 @@ internal sealed class RequestRules(BuildOptions options, NodeStatus node)
                 )
         ),
         (
+            // A node that cannot say for what it compiles must not be asked to: the result would claim what it is not.
+            s => s.Request.Targets!.Any(t => t.Microarchitecture is not null && t.Platform.Variant is null),
+            s =>
+                Unsupported(
+                    BuildErrors.PlatformUnsupported,
+                    $"no build node here builds for the micro-architecture {s.Request.Targets!.First(t => t.Microarchitecture is not null && t.Platform.Variant is null).Microarchitecture}",
+                    [.. s.Node.Platforms.Select(p => p.ToString())]
+                )
+        ),
+        (
             s => s.Request.Outputs!.Any(o => o.Format != BuildOutput.Oci),
             s =>
                 Unsupported(
