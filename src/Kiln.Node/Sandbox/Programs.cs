@@ -54,6 +54,8 @@ internal static class Programs
         start.Environment["PATH"] = SearchPath;
         start.Environment["LANG"] = "C.UTF-8";
         start.Environment["HOME"] = "/";
+        // buildah of Debian 13 does not even say its version without a place for a user's settings.
+        start.Environment["XDG_CONFIG_HOME"] = "/etc";
         return start;
     }
 }

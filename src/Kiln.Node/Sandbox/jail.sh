@@ -132,7 +132,7 @@ mkdir /run/kiln; mkfifo /run/kiln/ready /run/kiln/go
 [ "$net" != none ] || ip link set lo up 2>/dev/null || :
 
 # ---- ns2: same ids, but ns1's mounts are locked for it
-export HOME=/root TMPDIR=/build/tmp XDG_RUNTIME_DIR=/run BUILDAH_ISOLATION=chroot \
+export HOME=/root XDG_CONFIG_HOME=/etc TMPDIR=/build/tmp XDG_RUNTIME_DIR=/run BUILDAH_ISOLATION=chroot \
 	_CONTAINERS_USERNS_CONFIGURED=done CONTAINERS_STORAGE_CONF=/etc/containers/storage.conf
 mkdir -p /build/tmp
 if [ "$apart" != yes ]; then

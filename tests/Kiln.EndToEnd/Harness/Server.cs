@@ -77,7 +77,8 @@ public class Server : IAsyncLifetime, IDisposable
     {
         if (_process is not { HasExited: false } process)
             return;
-        _machine.RunAsUser("kill", $"-{signal}", process.Id.ToString()).Ok();
+        // The shell's own kill: a minimal Debian has no other.
+        _machine.RunAsUser("sh", "-c", $"kill -{signal} {process.Id}").Ok();
         using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         await process.WaitForExitAsync(patience.Token);
     }

@@ -49,8 +49,8 @@ internal sealed class BaseStores(Jail jail, BuildLimits limits)
         Directory.CreateDirectory(staging);
         try
         {
-            // The pulled image's name comes from the path of the layout.
-            const string script = "buildah pull -q oci:/in:latest >/dev/null && buildah tag localhost/in:latest \"$1\"";
+            // By its id: what name a pulled layout gets, if any, differs between versions.
+            const string script = "id=$(buildah pull -q oci:/in) && buildah tag \"$id\" \"$1\"";
             var run = new JailRun(
                 staging,
                 BuildSpec.NetworkModes.None,
