@@ -24,7 +24,22 @@ case $1 in
 	--mapped) shift ;;
 	*) echo ready >/run/kiln/ready; read -r go </run/kiln/go; again sh /init --ns2 --mapped "$@" ;;
 	esac
-	mount -t proc -o nosuid,nodev,noexec proc /proc
+	# A root mount of this namespace's own, over the same mounts: buildah 1.39 pivots away from it and remounts it, which
+	# the locked flags of the outer one refuse.
+	mount -t tmpfs -o mode=0755,size=1m,nr_inodes=1k kiln /new
+	cd /new
+	for d in /*; do
+		case $d in /new|/proc) continue ;; esac
+		if [ -L "$d" ]; then cp -P "$d" ".$d"; continue; fi
+		if [ -d "$d" ]; then mkdir ".$d"; else : >".$d"; fi
+		mount --rbind "$d" ".$d"
+	done
+	mkdir old proc
+	mount -t proc -o nosuid,nodev,noexec proc proc
+	pivot_root . old
+	cd /
+	umount -l /old
+	rmdir /old
 	cd /build
 	"$@" </dev/null &
 	rc=0; wait $! || rc=$?
@@ -49,7 +64,7 @@ fi
 R=$lease/root
 mount -t tmpfs -o mode=0755,size=16m,nr_inodes=4k,nosuid,nodev kiln "$R"
 cd "$R"
-mkdir -p usr etc/containers etc/ssl dev proc sys tmp run var build old
+mkdir -p usr etc/containers etc/ssl dev proc sys tmp run var build old new
 ln -s /build/tmp var/tmp # containers/image puts big files there whatever TMPDIR says
 mkdir -m 700 root
 
