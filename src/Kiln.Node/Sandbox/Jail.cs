@@ -65,8 +65,7 @@ internal sealed class Jail
     /// <exception cref="OperationCanceledException">It was cancelled, and everything in it has ended.</exception>
     public async Task<JailExit> RunAsync(JailRun run, JailOutput output, CancellationToken cancel)
     {
-        Directory.CreateDirectory(Path.Combine(run.Directory, "root"));
-        Directory.CreateDirectory(Path.Combine(run.Directory, "build"));
+        JailRoot.Make(run, _script, Apart, terminals: _users.Gids is { Count: >= 5 });
         using var process = new Process { StartInfo = Programs.Start("setsid", Arguments(run)) };
         process.Start();
         await using var end = cancel.Register(() => Kill(process));
@@ -76,10 +75,11 @@ internal sealed class Jail
             await ReadyAsync(process, cancel);
             await _users.MapAsync(process.Id, cancel);
             await using var group = _groups?.Enter(process.Id, run.Limits);
+            await SayAsync(process, "go", cancel);
+            // Attached while the jail is made.
             await using var network =
                 run.Network == NetworkModes.Isolated ? await Slirp.AttachAsync(process.Id, cancel) : null;
-            await process.StandardInput.WriteAsync("go\n");
-            await process.StandardInput.FlushAsync(cancel);
+            await SayAsync(process, "net", cancel);
 
             var watcher = new LimitWatcher(run.Limits, run.Directory, process.Id, _time);
             var watching = watcher.WatchAsync(over.Token);
@@ -174,10 +174,19 @@ internal sealed class Jail
         }
 
         arguments.AddRange(["--", "sh", _script, run.Directory, run.Network, Apart ? "yes" : "no"]);
-        arguments.AddRange(run.Binds.Select(b => $"{b.Host}={b.Inside}"));
-        arguments.Add("--");
         arguments.AddRange(run.Command);
         return arguments;
+    }
+
+    // A jail that has ended already says why in its output and its exit code.
+    private static async Task SayAsync(Process process, string word, CancellationToken cancel)
+    {
+        try
+        {
+            await process.StandardInput.WriteAsync(word + "\n");
+            await process.StandardInput.FlushAsync(cancel);
+        }
+        catch (IOException) { }
     }
 
     // Read byte by byte: what follows the first line is the build's output.

@@ -30,8 +30,10 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
     /// <exception cref="SandboxException">newuidmap or newgidmap refused.</exception>
     public async Task MapAsync(int pid, CancellationToken cancel)
     {
-        await MapAsync("newuidmap", pid, Uid, Uids!, cancel);
-        await MapAsync("newgidmap", pid, Gid, Gids!, cancel);
+        await Task.WhenAll(
+            MapAsync("newuidmap", pid, Uid, Uids!, cancel),
+            MapAsync("newgidmap", pid, Gid, Gids!, cancel)
+        );
     }
 
     private static async Task MapAsync(string program, int pid, long id, IdRange range, CancellationToken cancel)

@@ -21,18 +21,24 @@ internal sealed class BuildahEngine(
 {
     // Past about 78 layers storage mounts by the short names l/X relative to its own store, so the names of the read-only
     // stores must exist there too: relative links, straight to ID/diff. They go before the store becomes a generation.
+    // Far from that number nobody asks for them, and each link is a program to start.
     private const string BuildScript = """
         set -eu
+        instructions=$1; shift
         mkdir -p /build/ctx /build/store/overlay/l
         for t in /build/contexts/*.tar; do
-            [ ! -e "$t" ] || tar -x --no-same-owner --strip-components="$(s=${t##*-}; echo ${s%.tar})" -C /build/ctx -f "$t"
+            [ ! -e "$t" ] || { s=${t##*-}; tar -x --no-same-owner --strip-components="${s%.tar}" -C /build/ctx -f "$t"; }
         done
-        for s in /steps/* /bases/*; do
-            [ ! -d $s/overlay/l ] || find $s/overlay/l -type l -printf '%f %l\n' | while read -r name to; do
-                ln -sfn "../../../..$s/overlay/${to#../}" /build/store/overlay/l/$name; done
-        done
+        count() { short=$(($# + instructions)); }
+        count /steps/*/overlay/l/* /bases/*/overlay/l/*
+        if [ $short -gt 40 ]; then
+            for s in /steps/* /bases/*; do
+                [ ! -d $s/overlay/l ] || find $s/overlay/l -type l -printf '%f %l\n' | while read -r name to; do
+                    ln -sfn "../../../..$s/overlay/${to#../}" /build/store/overlay/l/$name; done
+            done
+        fi
         rc=0; "$@" 2>&1 || rc=$?
-        find /build/store/overlay/l -lname '../../../../*' -delete
+        [ $short -le 40 ] || find /build/store/overlay/l -lname '../../../../*' -delete
         exit $rc
         """;
 
@@ -74,7 +80,7 @@ internal sealed class BuildahEngine(
             task.Directory,
             network,
             binds,
-            ["sh", "-c", BuildScript, "sh", .. inputs.Command],
+            ["sh", "-c", BuildScript, "sh", Instructions(file), .. inputs.Command],
             limits
         );
         var exit = await jail.RunAsync(run, output.Add, cancel);
@@ -139,6 +145,9 @@ internal sealed class BuildahEngine(
 
         return cache;
     }
+
+    private static string Instructions(Dockerfile file) =>
+        file.Stages.Sum(s => s.Instructions.Count + 1).ToString(CultureInfo.InvariantCulture);
 
     // Cached steps stand on the bases they were built from, so they are kept with them: another base, another cache.
     private static string Scope(EngineTask task)
