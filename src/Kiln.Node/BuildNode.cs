@@ -85,6 +85,7 @@ public sealed partial class BuildNode : IDisposable
             await SweepAsync(left, cancel);
         }
 
+        _jail.Prepare(probe.NetworkFor(NetworkModes.Isolated), _limits);
         _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
         _status.Abilities = new NodeAbilities
         {
@@ -117,7 +118,11 @@ public sealed partial class BuildNode : IDisposable
         await Task.WhenAll(slots);
     }
 
-    public void Dispose() => _client.Dispose();
+    public void Dispose()
+    {
+        _jail.Dispose();
+        _client.Dispose();
+    }
 
     private static string Network(BuildahProbe probe) =>
         !probe.Apart ? "host, and not kept apart from this account (--unsafe-builds)"

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.ComponentModel;
 using System.Diagnostics;
 using System.Globalization;
 using System.Reflection;
@@ -31,12 +32,13 @@ internal delegate void JailOutput(ReadOnlySpan<byte> text);
 /// Runs commands in namespaces of their own: they see their build's directory and the system read-only, and nothing of
 /// the node's files, processes and (where they have a network at all) loopback. What they start ends with them.
 /// </summary>
-internal sealed class Jail
+internal sealed class Jail : IDisposable
 {
     private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(5);
     private readonly string _script;
     private readonly UserNamespace _users;
     private readonly TimeProvider _time;
+    private Spare? _spare;
     private readonly ControlGroups? _groups = ControlGroups.Delegated();
 
     public Jail(string directory, TimeProvider time)
@@ -66,43 +68,87 @@ internal sealed class Jail
     public async Task<JailExit> RunAsync(JailRun run, JailOutput output, CancellationToken cancel)
     {
         JailRoot.Make(run, _script, Apart, terminals: _users.Gids is { Count: >= 5 });
-        using var process = new Process { StartInfo = Programs.Start("setsid", Arguments(run)) };
-        process.Start();
-        await using var end = cancel.Register(() => Kill(process));
+        await using var cell = await TakeAsync(run, cancel);
+        await using var end = cancel.Register(cell.Kill);
         using var over = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        await using var group = _groups?.Enter(cell.Id, run.Limits);
+        await cell.GoAsync(run.Directory, cancel);
+        var watching = new LimitWatcher(run.Limits, run.Directory, cell.Id, _time).WatchAsync(over.Token);
+        var kill = watching.ContinueWith(w => Kill(cell, w), TaskScheduler.Default);
+        var pumps = Task.WhenAll(PumpAsync(cell.Output, output), PumpAsync(cell.Errors, output));
+        await cell.WaitForExitAsync();
+        // What a build without a process namespace left behind may hold the pipes for ever.
+        Posix.KillGroup(cell.Id);
+        await Task.WhenAny(pumps, Task.Delay(LastWords, _time, CancellationToken.None));
+        await over.CancelAsync();
+        await kill;
+        cancel.ThrowIfCancellationRequested();
+        return new JailExit(cell.ExitCode, await watching ?? group?.Exceeded());
+    }
+
+    /// <summary>
+    /// Makes the namespaces of the next run beforehand, unless they are there. Without a word of the node they do nothing,
+    /// and they end with it, since their stdin does.
+    /// </summary>
+    public void Prepare(string network, BuildLimits limits)
+    {
+        if (!Apart || _spare is not null)
+        {
+            return;
+        }
+
+        var spare = new Spare(network, limits, SpareAsync(network, limits));
+        Discard(Interlocked.CompareExchange(ref _spare, spare, null) is null ? null : spare);
+    }
+
+    /// <summary>Ends what waits for a run that will not come.</summary>
+    public void Dispose() => Discard(Interlocked.Exchange(ref _spare, null));
+
+    private async Task<Cell> TakeAsync(JailRun run, CancellationToken cancel)
+    {
+        if (Interlocked.Exchange(ref _spare, null) is { } spare)
+        {
+            if (
+                spare.Network == run.Network
+                && spare.Limits == run.Limits
+                && await spare.Cell.WaitAsync(cancel) is { Usable: true } cell
+            )
+            {
+                return cell;
+            }
+
+            Discard(spare);
+        }
+
+        return await MakeAsync(run.Network, run.Limits, cancel);
+    }
+
+    // Null where it could not be made: the run that needs it tries again and says why.
+    private async Task<Cell?> SpareAsync(string network, BuildLimits limits)
+    {
         try
         {
-            await ReadyAsync(process, cancel);
-            await _users.MapAsync(process.Id, cancel);
-            await using var group = _groups?.Enter(process.Id, run.Limits);
-            await SayAsync(process, "go", cancel);
-            // Attached while the jail is made.
-            await using var network =
-                run.Network == NetworkModes.Isolated ? await Slirp.AttachAsync(process.Id, cancel) : null;
-            await SayAsync(process, "net", cancel);
-
-            var watcher = new LimitWatcher(run.Limits, run.Directory, process.Id, _time);
-            var watching = watcher.WatchAsync(over.Token);
-            var kill = watching.ContinueWith(w => Kill(process, w), TaskScheduler.Default);
-            var pumps = Task.WhenAll(
-                PumpAsync(process.StandardOutput.BaseStream, output),
-                PumpAsync(process.StandardError.BaseStream, output)
-            );
-            await process.WaitForExitAsync(CancellationToken.None);
-            // What a build without a process namespace left behind may hold the pipes for ever.
-            Posix.KillGroup(process.Id);
-            await Task.WhenAny(pumps, Task.Delay(LastWords, _time, CancellationToken.None));
-            await over.CancelAsync();
-            await kill;
-            cancel.ThrowIfCancellationRequested();
-            return new JailExit(process.ExitCode, await watching ?? group?.Exceeded());
+            return await MakeAsync(network, limits, CancellationToken.None);
         }
-        finally
+        catch (Exception e) when (e is SandboxException or IOException or Win32Exception)
         {
-            Kill(process);
-            await process.WaitForExitAsync(CancellationToken.None);
+            return null;
         }
     }
+
+    private Task<Cell> MakeAsync(string network, BuildLimits limits, CancellationToken cancel) =>
+        Cell.MakeAsync(
+            Programs.Start("setsid", Arguments(network, limits)),
+            _users,
+            network == NetworkModes.Isolated,
+            cancel
+        );
+
+    private static void Discard(Spare? spare) =>
+        _ = spare?.Cell.ContinueWith(
+            async made => await ((await made)?.DisposeAsync() ?? ValueTask.CompletedTask),
+            TaskScheduler.Default
+        );
 
     /// <summary>Removes a directory whose files belong to subordinate ids.</summary>
     public async Task RemoveAsync(string directory, CancellationToken cancel)
@@ -125,7 +171,7 @@ internal sealed class Jail
         ];
         using var process = new Process { StartInfo = Programs.Start("setsid", arguments) };
         process.Start();
-        await ReadyAsync(process, cancel);
+        await Cell.ReadyAsync(process, cancel);
         await _users.MapAsync(process.Id, cancel);
         await process.StandardInput.WriteAsync("go\n");
         process.StandardInput.Close();
@@ -151,61 +197,33 @@ internal sealed class Jail
         }
     }
 
-    private List<string> Arguments(JailRun run)
+    private List<string> Arguments(string network, BuildLimits limits)
     {
         // RLIMIT_NPROC counts all tasks of the user, this node's own included.
-        var tasks = ProcessTree.TasksOf(_users.Uid) + run.Limits.Processes + 64;
+        var tasks = ProcessTree.TasksOf(_users.Uid) + limits.Processes + 64;
         List<string> arguments =
         [
             "prlimit",
             $"--nproc={Text(tasks)}",
-            $"--fsize={Text(run.Limits.DiskBytes)}",
+            $"--fsize={Text(limits.DiskBytes)}",
             "--core=0",
             "unshare",
             "--user",
             "--mount",
+            // What is unmounted on the machine must not live on in a jail that waits.
+            "--propagation",
+            "slave",
             "--fork",
             "--kill-child",
         ];
         if (Apart)
         {
             arguments.AddRange(["--pid", "--ipc", "--uts"]);
-            arguments.AddRange(run.Network == NetworkModes.Host ? [] : ["--net"]);
+            arguments.AddRange(network == NetworkModes.Host ? [] : ["--net"]);
         }
 
-        arguments.AddRange(["--", "sh", _script, run.Directory, run.Network, Apart ? "yes" : "no"]);
-        arguments.AddRange(run.Command);
+        arguments.AddRange(["--", "sh", _script, network, Apart ? "yes" : "no"]);
         return arguments;
-    }
-
-    // A jail that has ended already says why in its output and its exit code.
-    private static async Task SayAsync(Process process, string word, CancellationToken cancel)
-    {
-        try
-        {
-            await process.StandardInput.WriteAsync(word + "\n");
-            await process.StandardInput.FlushAsync(cancel);
-        }
-        catch (IOException) { }
-    }
-
-    // Read byte by byte: what follows the first line is the build's output.
-    private static async Task ReadyAsync(Process process, CancellationToken cancel)
-    {
-        var line = new List<byte>();
-        var one = new byte[1];
-        while (
-            await process.StandardOutput.BaseStream.ReadAsync(one, cancel) == 1 && one[0] != '\n' && line.Count < 4096
-        )
-        {
-            line.Add(one[0]);
-        }
-
-        if (System.Text.Encoding.UTF8.GetString([.. line]) != "kiln-ready")
-        {
-            var errors = await process.StandardError.ReadToEndAsync(cancel);
-            throw new SandboxException($"the build's namespaces could not be made: {errors.Trim()}");
-        }
     }
 
     private static async Task PumpAsync(Stream stream, JailOutput output)
@@ -228,32 +246,16 @@ internal sealed class Jail
         }
     }
 
-    private static void Kill(Process process, Task<string?> watching)
+    private static void Kill(Cell cell, Task<string?> watching)
     {
         // A watcher that died watches nothing: then the build has no limits any more.
         if (watching.IsFaulted || (watching.IsCompletedSuccessfully && watching.Result is not null))
         {
-            Kill(process);
-        }
-    }
-
-    // unshare --kill-child takes the namespace's first process along, and the kernel everything in it. The group is for
-    // builds that have no process namespace of their own; setsid made this process its leader.
-    private static void Kill(Process process)
-    {
-        try
-        {
-            if (!process.HasExited)
-            {
-                Posix.KillGroup(process.Id);
-                process.Kill();
-            }
-        }
-        catch (InvalidOperationException)
-        {
-            // It has ended already.
+            cell.Kill();
         }
     }
 
     private static string Text(long value) => value.ToString(CultureInfo.InvariantCulture);
+
+    private sealed record Spare(string Network, BuildLimits Limits, Task<Cell?> Cell);
 }

@@ -11,6 +11,7 @@ namespace Kiln.Node.Sandbox;
 /// DIRECTORY/root       becomes / of the jail, read-only
 /// DIRECTORY/mounts     fstab(5) of the first namespace
 /// DIRECTORY/remounts   flags and path of what must be mounted once more: trees with other mounts in them
+/// DIRECTORY/command    what to run, quoted for a shell
 /// DIRECTORY/root/inner fstab(5) of the second namespace, on whose own root everything is bound again
 /// </code>
 /// </summary>
@@ -62,6 +63,7 @@ internal sealed class JailRoot
         MakeDevices(terminals);
         Build(run);
         Configuration(run);
+        File.WriteAllText(Path.Combine(_home, "command"), "set -- " + string.Join(' ', run.Command.Select(Quote)));
         File.WriteAllText(Path.Combine(_home, "remounts"), _remounts.ToString());
         File.WriteAllText(Inside("inner"), "");
         File.WriteAllText(Inside("inner"), Inner());
@@ -270,6 +272,8 @@ internal sealed class JailRoot
             .Replace(" ", "\\040", StringComparison.Ordinal)
             .Replace("\t", "\\011", StringComparison.Ordinal)
             .Replace("\n", "\\012", StringComparison.Ordinal);
+
+    private static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
 
     private void Etc(string name, string text) => File.WriteAllText(Inside("etc/" + name), text);
 

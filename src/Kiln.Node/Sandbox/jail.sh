@@ -1,9 +1,9 @@
 #!/bin/sh
-# The build jail (docs/architecture.md, "What a build may do"). The node makes the jail's root directory and the tables of
-# what is mounted on it (JailRoot), and starts this as
-#   unshare --user --mount --pid [--net] --ipc --uts --fork --kill-child -- sh jail.sh DIRECTORY NET APART COMMAND...
-# It speaks with it over stdin and stdout: the jail says "kiln-ready", the node writes the id maps and sends "go"; while
-# the jail is made the node attaches the network and sends "net". When stdin closes, everything in the jail ends.
+# The build jail (docs/architecture.md, "What a build may do"). The node starts this, before it has a build for it, as
+#   unshare --user --mount --pid [--net] --ipc --uts --fork --kill-child -- sh jail.sh NET APART
+# and speaks with it over stdin and stdout: the jail says "kiln-ready", the node writes the id maps, and in its time sends
+# "go DIRECTORY", where the jail's root directory, the tables of what is mounted on it and the command are (JailRoot); once
+# the network is attached it sends "net". When stdin closes, everything in the jail ends.
 # Stages: "" (uid not mapped yet); --ns1 (root of the first user namespace: builds the jail); --ns2 (root of a second
 # one, for which the first one's mounts are locked: runs COMMAND). POSIX sh and util-linux only, and few programs: each
 # one started is time that every build waits.
@@ -51,13 +51,15 @@ case $1 in
 	exit $rc ;;
 *)
 	echo kiln-ready
-	read -r go && [ "$go" = go ] || exit 1
-	again sh "$0" --ns1 "$@" ;;
+	read -r go lease && [ "$go" = go ] || exit 1
+	again sh "$0" --ns1 "$lease" "$@" ;;
 esac
 
 # ---- ns1: uid 0, all capabilities over our own namespaces
-lease=$1 net=$2 apart=$3; shift 3
+lease=$1 net=$2 apart=$3
+. "$lease/command"
 exec 3<&0 </dev/null # stdin: the server's hand on our throat
+mount --make-rprivate /
 [ "$apart" != yes ] || mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -a -T "$lease/mounts"
 while read -r flags point; do mount -o "remount,bind,$flags" "$point"; done <"$lease/remounts"

@@ -126,7 +126,11 @@ internal sealed class BuildahEngine(
         }
     }
 
-    public Task CleanUpAsync(string directory, CancellationToken cancel) => jail.RemoveAsync(directory, cancel);
+    public Task CleanUpAsync(string directory, CancellationToken cancel)
+    {
+        jail.Prepare(probe.NetworkFor(NetworkModes.Isolated), limits);
+        return jail.RemoveAsync(directory, cancel);
+    }
 
     // Layers of cached steps are named by the product without being handed over again. Where the registry has lost one
     // (deleted, or never accepted), the cache starts over.
