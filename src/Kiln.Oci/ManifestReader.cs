@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace Kiln.Oci;
 
@@ -24,17 +25,37 @@ public sealed record ManifestInfo
     public string? EffectiveArtifactType => ArtifactType ?? (MediaTypes.IsIndex(MediaType) ? null : Config?.MediaType);
 }
 
-/// <summary>The one reader of manifests. Unknown members are ignored; broken ones are named.</summary>
+/// <summary>
+/// The one reader of manifests. Unknown members are ignored; broken ones are named. What two readers could take for two
+/// different manifests is refused: members that come twice, text that is not UTF-8.
+/// </summary>
 public static class ManifestReader
 {
+    /// <summary>JSON values and names that a manifest may have; each costs memory while it is read.</summary>
+    public const int MaxTokens = 1 << 19;
+
+    private const int MaxDepth = 64;
+
     /// <summary>Reads a manifest that was declared as <paramref name="contentType"/> (may be null).</summary>
     /// <returns>The manifest, or in <paramref name="fault"/> a sentence that says what is wrong with it.</returns>
     public static ManifestInfo? Read(ReadOnlyMemory<byte> bytes, string? contentType, out string? fault)
     {
-        fault = null;
+        if (!Utf8.IsValid(bytes.Span))
+        {
+            fault = "the manifest is not valid UTF-8";
+            return null;
+        }
+
         try
         {
-            using var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64 });
+            if (HasTooManyTokens(bytes.Span))
+            {
+                fault = $"the manifest has more than {MaxTokens} JSON values";
+                return null;
+            }
+
+            var options = new JsonDocumentOptions { MaxDepth = MaxDepth, AllowDuplicateProperties = false };
+            using var document = JsonDocument.Parse(bytes, options);
             return Read(document.RootElement, contentType, out fault);
         }
         catch (JsonException e)
@@ -42,6 +63,32 @@ public static class ManifestReader
             fault = $"the manifest is not valid JSON: {e.Message}";
             return null;
         }
+        catch (InvalidOperationException)
+        {
+            // What the reader says of an escape such as \ud800 without its other half.
+            fault = "the manifest has a text that is not valid Unicode";
+            return null;
+        }
+    }
+
+    private static bool HasTooManyTokens(ReadOnlySpan<byte> bytes)
+    {
+        // No token is shorter than a byte.
+        if (bytes.Length <= MaxTokens)
+        {
+            return false;
+        }
+
+        var reader = new Utf8JsonReader(bytes, new JsonReaderOptions { MaxDepth = MaxDepth });
+        for (var count = 0; reader.Read(); count++)
+        {
+            if (count == MaxTokens)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private static ManifestInfo? Read(JsonElement root, string? contentType, out string? fault)
@@ -105,7 +152,7 @@ public static class ManifestReader
 
             return info;
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        catch (JsonException e)
         {
             fault = $"a descriptor of the manifest is broken: {e.Message}";
             return null;
@@ -115,8 +162,12 @@ public static class ManifestReader
     private static string Guess(JsonElement root) =>
         root.TryGetProperty("manifests", out _) ? MediaTypes.OciIndex : MediaTypes.OciManifest;
 
+    // Go's encoders leave an empty text out, and so mean the same by it.
     private static string? Text(JsonElement root, string name) =>
-        root.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+        !root.TryGetProperty(name, out var value) || value.ValueKind == JsonValueKind.Null ? null
+        : value.ValueKind != JsonValueKind.String ? throw new JsonException($"'{name}' is not a text")
+        : value.GetString() is { Length: > 0 } text ? text
+        : null;
 
     private static Descriptor? One(JsonElement root, string name) =>
         root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null

@@ -17,6 +17,7 @@ public static class ErrorCodes
     public static readonly ErrorCode BlobUploadUnknown = new("BLOB_UPLOAD_UNKNOWN", 404);
     public static readonly ErrorCode BlobUploadRange = new("BLOB_UPLOAD_INVALID", 416);
     public static readonly ErrorCode BlobUploadBusy = new("BLOB_UPLOAD_INVALID", 409);
+    public static readonly ErrorCode BodyTooSlow = new("SIZE_INVALID", 408);
     public static readonly ErrorCode BlobTooLarge = new("SIZE_INVALID", 413);
     public static readonly ErrorCode RangeInvalid = new("SIZE_INVALID", 416);
     public static readonly ErrorCode DigestInvalid = new("DIGEST_INVALID", 400);
@@ -31,6 +32,8 @@ public static class ErrorCodes
     public static readonly ErrorCode PaginationInvalid = new("PAGINATION_NUMBER_INVALID", 400);
     public static readonly ErrorCode Unauthorized = new("UNAUTHORIZED", 401);
     public static readonly ErrorCode Denied = new("DENIED", 403);
+    public static readonly ErrorCode ParameterInvalid = new("UNSUPPORTED", 400);
+    public static readonly ErrorCode PreconditionFailed = new("PRECONDITION_FAILED", 412);
     public static readonly ErrorCode Unsupported = new("UNSUPPORTED", 404);
     public static readonly ErrorCode MethodUnsupported = new("UNSUPPORTED", 405);
     public static readonly ErrorCode NotAcceptable = new("MANIFEST_UNKNOWN", 406);

@@ -37,7 +37,7 @@ public static partial class KilnServer
             kestrel.AddServerHeader = false;
             // Blobs are large; every endpoint has a limit of its own.
             kestrel.Limits.MaxRequestBodySize = null;
-            kestrel.Limits.MinRequestBodyDataRate = null;
+            kestrel.Limits.MinRequestBodyDataRate = new(options.MinBytesPerSecond, options.SlowClientGrace);
             // Room for a manifest's tags in its query.
             kestrel.Limits.MaxRequestLineSize = 16 << 10;
             kestrel.ConfigureEndpointDefaults(endpoint => endpoint.Use(LoopbackPeer.Identify));
@@ -89,11 +89,16 @@ public static partial class KilnServer
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton(provider => Database.Open(provider.GetRequiredService<DataDirectory>().DatabaseFile));
         services.AddSingleton<IBlobStore, FileSystemBlobStore>().AddSingleton<TagJournal>();
-        services.AddSingleton<Repositories>().AddSingleton<Blobs>().AddSingleton<Uploads>();
+        services
+            .AddSingleton<TransferBuffers>()
+            .AddSingleton<Repositories>()
+            .AddSingleton<Blobs>()
+            .AddSingleton<Uploads>();
         services.AddSingleton<Manifests>().AddSingleton<Tags>().AddSingleton<Referrers>();
         services.AddHostedService<UploadExpiry>();
         services.AddBuilds(options.Build);
         services.AddSingleton<DiscoveryEndpoints>();
+        services.AddSingleton<ManifestBodies>();
         services.AddSingleton<BlobEndpoints>().AddSingleton<UploadEndpoints>().AddSingleton<ManifestEndpoints>();
         services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();
         services.AddSingleton<InfoEndpoints>().AddSingleton<JobEndpoints>().AddSingleton<SecretEndpoints>();
@@ -119,11 +124,7 @@ public static partial class KilnServer
         app.UseMiddleware<OciErrorMiddleware>();
         app.Use(ListenAddresses.CheckHostAsync);
         app.Use(LoopbackPeer.CheckAsync);
-        app.Run(http =>
-            http.Request.Path.StartsWithSegments("/v2", StringComparison.Ordinal)
-                ? router.RouteAsync(http)
-                : NotFound(http)
-        );
+        app.Run(http => V2Router.IsUnder(http) ? router.RouteAsync(http) : NotFound(http));
     }
 
     private static Task NotFound(HttpContext http)

@@ -18,10 +18,37 @@ public sealed record ServerOptions
     /// <summary>An upload without a request for so long is thrown away.</summary>
     public TimeSpan UploadExpiry { get; init; } = TimeSpan.FromHours(24);
 
-    /// <summary>Accept manifests whose layers or children are not here.</summary>
-    public bool AllowSparse { get; init; }
+    /// <summary>Uploads that may be open in one repository; more get 429.</summary>
+    public int MaxUploads { get; init; } = 10_000;
+
+    /// <summary>
+    /// Bytes a second that a request's body has to bring on average. Slower clients are cut off; an upload can be resumed.
+    /// </summary>
+    public double MinBytesPerSecond { get; init; } = 240;
+
+    /// <summary>How long a client may be slower than <see cref="MinBytesPerSecond"/>. More than a second.</summary>
+    public TimeSpan SlowClientGrace { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Which manifests may refer to what the repository does not have.</summary>
+    public SparseManifests Sparse { get; init; }
 
     public BuildOptions Build { get; init; } = new();
+}
+
+/// <summary>
+/// Manifests that may be pushed although something that they refer to is missing (distribution-spec, "Pushing Manifests":
+/// a registry may refuse them).
+/// </summary>
+public enum SparseManifests
+{
+    /// <summary>None: what can be pulled can be pulled whole.</summary>
+    None,
+
+    /// <summary>Indexes may lack children, as a mirror of some platforms does; images are whole.</summary>
+    Indexes,
+
+    /// <summary>Images may lack their config and layers too.</summary>
+    All,
 }
 
 /// <summary>What the build service may do.</summary>

@@ -8,12 +8,7 @@ internal static class ServeVerb
 {
     public static Command Create(Shell shell)
     {
-        var urls = new Option<string>("--urls")
-        {
-            Description = "Where to listen.",
-            HelpName = "URL",
-            DefaultValueFactory = _ => "http://127.0.0.1:5000",
-        };
+        var urls = UrlsOption();
         var data = new Option<string>("--data")
         {
             Description = "The directory that holds everything the server keeps.",
@@ -40,6 +35,7 @@ internal static class ServeVerb
             hostNetwork,
             insecure,
         };
+        var registry = RegistryOptions.On(command);
         var limits = BuildLimits.On(command);
         command.SetAction(
             (parsed, cancel) =>
@@ -47,27 +43,38 @@ internal static class ServeVerb
                     shell,
                     () =>
                         RunAsync(
-                            new ServerOptions
-                            {
-                                DataDirectory = Path.GetFullPath(parsed.GetRequiredValue(data)),
-                                Urls = parsed.GetRequiredValue(urls),
-                                Build = limits.Apply(
-                                    new BuildOptions
-                                    {
-                                        LocalNode = !parsed.GetValue(noBuilds),
-                                        Unsafe = parsed.GetValue(unsafeBuilds),
-                                        AllowHostNetwork = parsed.GetValue(hostNetwork),
-                                        InsecureRegistries = parsed.GetValue(insecure) ?? [],
-                                    },
-                                    parsed
-                                ),
-                            },
+                            registry.Apply(
+                                new ServerOptions
+                                {
+                                    DataDirectory = Path.GetFullPath(parsed.GetRequiredValue(data)),
+                                    Urls = parsed.GetRequiredValue(urls),
+                                    Build = limits.Apply(
+                                        new BuildOptions
+                                        {
+                                            LocalNode = !parsed.GetValue(noBuilds),
+                                            Unsafe = parsed.GetValue(unsafeBuilds),
+                                            AllowHostNetwork = parsed.GetValue(hostNetwork),
+                                            InsecureRegistries = parsed.GetValue(insecure) ?? [],
+                                        },
+                                        parsed
+                                    ),
+                                },
+                                parsed
+                            ),
                             cancel
                         )
                 )
         );
         return command;
     }
+
+    private static Option<string> UrlsOption() =>
+        new("--urls")
+        {
+            Description = "Where to listen.",
+            HelpName = "URL",
+            DefaultValueFactory = _ => "http://127.0.0.1:5000",
+        };
 
     private static async Task<int> RunAsync(ServerOptions options, CancellationToken cancel)
     {

@@ -1,4 +1,3 @@
-using System.Buffers;
 using Kiln.Oci;
 using Kiln.Server.Registry;
 using Microsoft.AspNetCore.Http;
@@ -6,9 +5,13 @@ using Microsoft.AspNetCore.Http;
 namespace Kiln.Server.Http;
 
 /// <summary>Pulling and deleting blobs (distribution-spec, "Pulling blobs", "Deleting Blobs"): end-2, end-10.</summary>
-internal sealed class BlobEndpoints(Blobs blobs)
+internal sealed class BlobEndpoints(Blobs blobs, TransferBuffers buffers, TimeProvider time)
 {
     private const int BufferSize = 256 << 10;
+    private const int Unblocked = 32 << 10;
+
+    // For one buffer. Kestrel's own least rate counts from the first byte, so that a fast start buys hours of silence.
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
     public void Map(V2Router router) =>
         router.Map("GET", "{name}/blobs/{}", Get).Map("DELETE", "{name}/blobs/{}", Delete);
@@ -18,7 +21,9 @@ internal sealed class BlobEndpoints(Blobs blobs)
         var digest = context.DigestAt(0);
         if (blobs.Size(context.Repository, digest) is not { } size)
         {
-            throw Unknown(context, digest);
+            // Not thrown: clients ask for what is not there with every push.
+            await OciErrorWriter.WriteAsync(context.Http, Unknown(context, digest));
+            return;
         }
 
         var response = context.Response;
@@ -65,7 +70,7 @@ internal sealed class BlobEndpoints(Blobs blobs)
     private static ByteRange Range(V2Context context, Digest digest, long size)
     {
         var condition = context.Request.Headers.IfRange.ToString();
-        return context.IsHead || (condition.Length > 0 && condition != V2Responses.EntityTag(digest))
+        return context.IsHead || (condition.Length > 0 && condition != Conditions.EntityTag(digest))
             ? default
             : ByteRange.Parse(context.Request.Headers.Range.ToString(), size);
     }
@@ -73,31 +78,40 @@ internal sealed class BlobEndpoints(Blobs blobs)
     private async Task SendAsync(V2Context context, Digest digest, long offset, long length)
     {
         await using var content =
-            await blobs.OpenAsync(context.Repository, digest, offset, context.Cancel) ?? throw Unknown(context, digest);
-        var buffer = ArrayPool<byte>.Shared.Rent((int)Math.Min(BufferSize, Math.Max(length, 1)));
+            await blobs.OpenVisibleAsync(digest, offset, context.Cancel)
+            ?? throw new OciException(Unknown(context, digest));
+        var buffer = buffers.Rent((int)Math.Min(BufferSize, Math.Max(length, 1)));
         try
         {
-            while (length > 0)
+            // What Kestrel takes at once needs no clock.
+            using var stalled = length > Unblocked ? new CancellationTokenSource(Patience, time) : null;
+            using var either = stalled is null
+                ? null
+                : CancellationTokenSource.CreateLinkedTokenSource(stalled.Token, context.Cancel);
+            for (int read; length > 0; length -= read)
             {
-                var read = await content.ReadAsync(
-                    buffer.AsMemory(0, (int)Math.Min(buffer.Length, length)),
-                    context.Cancel
-                );
+                var part = buffer.AsMemory(0, (int)Math.Min(buffer.Length, length));
+                read = await content.ReadAsync(part, context.Cancel);
                 if (read == 0)
                 {
                     throw new IOException($"the stored blob {digest} is shorter than it was when it was pushed");
                 }
 
-                await context.Response.Body.WriteAsync(buffer.AsMemory(0, read), context.Cancel);
-                length -= read;
+                stalled?.CancelAfter(Patience);
+                await context.Response.Body.WriteAsync(part[..read], either?.Token ?? context.Cancel);
             }
+        }
+        catch (OperationCanceledException) when (!context.Cancel.IsCancellationRequested)
+        {
+            // Only a broken connection tells a client that does not read.
+            context.Http.Abort();
         }
         finally
         {
-            ArrayPool<byte>.Shared.Return(buffer);
+            buffers.Return(buffer);
         }
     }
 
-    private static OciException Unknown(V2Context context, Digest digest) =>
+    private static OciError Unknown(V2Context context, Digest digest) =>
         new(ErrorCodes.BlobUnknown, $"repository {context.Repository} has no blob {digest}");
 }

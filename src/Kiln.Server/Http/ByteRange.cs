@@ -54,6 +54,9 @@ internal readonly record struct ByteRange(RangeAnswer Answer, long Offset, long 
     private static ByteRange Part(long start, long end, long size) =>
         start >= size || end < start ? Unsatisfiable : new ByteRange(RangeAnswer.Part, start, end - start + 1);
 
+    // A number past 64 bits is past the end of any blob, too.
     private static long? Number(string text) =>
-        long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;
+        text.Length == 0 || !text.All(char.IsAsciiDigit) ? null
+        : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
+        : long.MaxValue;
 }

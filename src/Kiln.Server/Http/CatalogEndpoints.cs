@@ -7,13 +7,11 @@ namespace Kiln.Server.Http;
 /// <summary>Listing repositories: not in the distribution-spec, but what clients of Docker's registry ask for.</summary>
 internal sealed class CatalogEndpoints(Repositories repositories)
 {
-    private const int DefaultPage = 10_000;
-
     public void Map(V2Router router) => router.Map("GET", "_catalog", List);
 
     private Task List(V2Context context)
     {
-        var limit = context.PageSize() ?? DefaultPage;
+        var limit = Math.Min(context.PageSize() ?? V2Context.MaxPage, V2Context.MaxPage);
         var page = repositories.List(context.Query("last"), limit);
         if (page.More && page.Items.Count > 0)
         {

@@ -20,6 +20,7 @@ internal sealed record ContentRange(long Start, long End)
             && long.TryParse(ends[0], NumberStyles.None, CultureInfo.InvariantCulture, out var start)
             && long.TryParse(ends[1], NumberStyles.None, CultureInfo.InvariantCulture, out var end)
             && start <= end
+            && end < long.MaxValue
             ? new ContentRange(start, end)
             : null;
     }

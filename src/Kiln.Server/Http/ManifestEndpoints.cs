@@ -8,7 +8,7 @@ namespace Kiln.Server.Http;
 internal sealed class ManifestEndpoints(
     Manifests manifests,
     Tags tags,
-    ServerOptions options,
+    ManifestBodies bodies,
     IPushTrigger? trigger = null
 )
 {
@@ -28,15 +28,16 @@ internal sealed class ManifestEndpoints(
             (true, _) => manifests.Head(context.Repository, reference.Tag!),
             (false, _) => manifests.Get(context.Repository, reference.Tag!),
         };
-        if (manifest is null)
-        {
-            throw new OciException(
-                ErrorCodes.ManifestUnknown,
-                $"repository {context.Repository} has no manifest {context[0]}"
-            );
-        }
-
-        return WriteAsync(context, manifest);
+        // Not thrown: clients ask for what is not there with every push.
+        return manifest is null
+            ? OciErrorWriter.WriteAsync(
+                context.Http,
+                new OciError(
+                    ErrorCodes.ManifestUnknown,
+                    $"repository {context.Repository} has no manifest {context[0]}"
+                )
+            )
+            : WriteAsync(context, manifest);
     }
 
     // Whatever Accept says: the bytes have one type, and a client that cannot read it says so better than a 406.
@@ -62,13 +63,15 @@ internal sealed class ManifestEndpoints(
         var reference = ManifestReference.Parse(context[0]);
         // "registries SHOULD support … PUT /v2/<name>/manifests/<digest>?tag=1&tag=2" (end-7b)
         var asked = context.Request.Query["tag"].Select(tag => ManifestReference.ParseTag(tag ?? "")).ToList();
+        using var body = await bodies.ReadAsync(context);
         var push = new ManifestPush
         {
             Repository = context.Repository,
-            Content = await ReadAsync(context),
+            Content = body.Content,
             ContentType = ContentType(context.Request),
             Digest = reference.Digest,
             Tags = [.. (reference.Tag is null ? asked : asked.Prepend(reference.Tag)).Distinct()],
+            Precondition = context.Precondition(),
             Principal = context.Principal.Name,
             Origin = $"{context.Request.Scheme}://{context.Request.Host}",
         };
@@ -98,8 +101,8 @@ internal sealed class ManifestEndpoints(
         var reference = ManifestReference.Parse(context[0]);
         await (
             reference.Digest is { } digest
-                ? manifests.DeleteAsync(context.Repository, digest, context.Cancel)
-                : tags.DeleteAsync(context.Repository, reference.Tag!, context.Cancel)
+                ? manifests.DeleteAsync(context.Repository, digest, context.Precondition(), context.Cancel)
+                : tags.DeleteAsync(context.Repository, reference.Tag!, context.Precondition(), context.Cancel)
         );
         context.Response.StatusCode = StatusCodes.Status202Accepted;
         context.Response.ContentLength = 0;
@@ -115,34 +118,6 @@ internal sealed class ManifestEndpoints(
             ? null
             : type;
     }
-
-    // "If … the manifest exceeds the registry's limit, the registry SHOULD respond with 413 Payload Too Large"
-    private async Task<ReadOnlyMemory<byte>> ReadAsync(V2Context context)
-    {
-        var limit = options.MaxManifestBytes;
-        var announced = context.Request.ContentLength;
-        if (announced > limit)
-        {
-            throw TooLarge(limit);
-        }
-
-        using var content = new MemoryStream((int)(announced ?? 4096));
-        var buffer = new byte[16 << 10];
-        while (await context.Request.Body.ReadAsync(buffer, context.Cancel) is > 0 and var read)
-        {
-            if (content.Length + read > limit)
-            {
-                throw TooLarge(limit);
-            }
-
-            content.Write(buffer, 0, read);
-        }
-
-        return content.GetBuffer().AsMemory(0, (int)content.Length);
-    }
-
-    private static OciException TooLarge(long limit) =>
-        new(ErrorCodes.ManifestTooLarge, $"a manifest may have {limit} bytes at most in this registry");
 
     private sealed record ManifestReference(Digest? Digest, Tag? Tag)
     {

@@ -23,9 +23,7 @@ internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<O
         }
         catch (BadHttpRequestException e)
         {
-            var code =
-                e.StatusCode == StatusCodes.Status413PayloadTooLarge ? ErrorCodes.BlobTooLarge : ErrorCodes.SizeInvalid;
-            await OciErrorWriter.WriteAsync(http, new OciError(code with { Status = e.StatusCode }, e.Message));
+            await OciErrorWriter.WriteAsync(http, Describe(e));
         }
         catch (Exception) when (http.RequestAborted.IsCancellationRequested)
         {
@@ -46,6 +44,18 @@ internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<O
             await OciErrorWriter.WriteAsync(http, new OciError(ErrorCodes.Internal, message));
         }
     }
+
+    // What the framework refuses while the body comes.
+    private static OciError Describe(BadHttpRequestException e) =>
+        e.StatusCode switch
+        {
+            StatusCodes.Status413PayloadTooLarge => new OciError(ErrorCodes.BlobTooLarge, e.Message),
+            StatusCodes.Status408RequestTimeout => new OciError(
+                ErrorCodes.BodyTooSlow,
+                "the request's body came too slowly; an upload keeps what came, ask it for its range and go on there"
+            ),
+            _ => new OciError(ErrorCodes.SizeInvalid with { Status = e.StatusCode }, e.Message),
+        };
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path} failed")]
     private static partial void LogBug(ILogger log, string method, string path, Exception exception);

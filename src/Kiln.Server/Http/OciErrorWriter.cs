@@ -13,6 +13,8 @@ internal static class OciErrorWriter
         new JsonSerializerOptions(OciJson.Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }
     );
 
+    private const string RetrySeconds = "30";
+
     public static async Task WriteAsync(HttpContext http, OciError error)
     {
         if (http.Response.HasStarted)
@@ -26,6 +28,12 @@ internal static class OciErrorWriter
         var body = JsonSerializer.SerializeToUtf8Bytes(envelope, Json.ErrorEnvelope);
         var response = http.Response;
         response.StatusCode = error.Code.Status;
+        if (error.Code.Status == StatusCodes.Status429TooManyRequests && response.Headers.RetryAfter.Count == 0)
+        {
+            // "the registry SHOULD" say when to come back; who knows it better has said so already.
+            response.Headers.RetryAfter = RetrySeconds;
+        }
+
         response.ContentType = MediaTypes.Json;
         response.ContentLength = body.Length;
         if (!HttpMethods.IsHead(http.Request.Method))

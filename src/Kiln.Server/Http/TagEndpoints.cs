@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Kiln.Oci;
 using Kiln.Server.Registry;
+using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Http;
 
@@ -9,19 +10,56 @@ internal sealed class TagEndpoints(Tags tags)
 {
     public void Map(V2Router router) => router.Map("GET", "{name}/tags/list", List);
 
-    private Task List(V2Context context)
+    private async Task List(V2Context context)
     {
-        var limit = context.PageSize();
+        var asked = context.PageSize();
+        var limit = Math.Min(asked ?? V2Context.MaxPage, V2Context.MaxPage);
         var page =
             tags.List(context.Repository, context.Query("last"), limit)
             ?? throw new OciException(ErrorCodes.NameUnknown, $"there is no repository {context.Repository}");
+        if (asked is null && page.More)
+        {
+            await StreamAsync(context, page);
+            return;
+        }
+
         // "If … the value of n is zero, this endpoint MUST return an empty list and MUST NOT include a Link header."
         if (page.More && page.Items.Count > 0)
         {
-            context.SetNext($"/v2/{context.Repository}/tags/list", ("n", $"{limit}"), ("last", page.Items[^1]));
+            context.SetNext($"/v2/{context.Repository}/tags/list", ("n", $"{asked}"), ("last", page.Items[^1]));
         }
 
         var list = new TagList(context.Repository.Value, page.Items);
-        return context.WriteJsonAsync(JsonSerializer.SerializeToUtf8Bytes(list, OciJson.Default.TagList));
+        await context.WriteJsonAsync(JsonSerializer.SerializeToUtf8Bytes(list, OciJson.Default.TagList));
+    }
+
+    // Who names no n gets every tag in one answer, since many clients follow no Link; but not from memory.
+    private async Task StreamAsync(V2Context context, Page<string> page)
+    {
+        context.Response.ContentType = MediaTypes.Json;
+        if (context.IsHead)
+        {
+            return;
+        }
+
+        var body = context.Response.BodyWriter;
+        await using var json = new Utf8JsonWriter(body);
+        json.WriteStartObject();
+        json.WriteString("name", context.Repository.Value);
+        json.WriteStartArray("tags");
+        for (var next = page; next is { Items: [.., var last] }; )
+        {
+            foreach (var tag in next.Items)
+            {
+                json.WriteStringValue(tag);
+            }
+
+            json.Flush();
+            await body.FlushAsync(context.Cancel);
+            next = next.More ? tags.List(context.Repository, last, V2Context.MaxPage) : null;
+        }
+
+        json.WriteEndArray();
+        json.WriteEndObject();
     }
 }

@@ -9,6 +9,9 @@ namespace Kiln.Server.Http;
 /// <summary>One request under <c>/v2/</c>, with what its path named.</summary>
 internal sealed class V2Context(HttpContext http, RepositoryName? repository, IReadOnlyList<string> parameters)
 {
+    /// <summary>Entries of one page at most; who asks for more gets this many and a link to the next.</summary>
+    public const int MaxPage = 10_000;
+
     public HttpContext Http { get; } = http;
     public HttpRequest Request => Http.Request;
     public HttpResponse Response => Http.Response;
@@ -26,7 +29,38 @@ internal sealed class V2Context(HttpContext http, RepositoryName? repository, IR
     public Principal Principal => Http.Features.GetRequiredFeature<Principal>();
 
     /// <summary>A parameter of the query, the first of that name; null where there is none.</summary>
-    public string? Query(string name) => Request.Query.TryGetValue(name, out var values) ? values[0] ?? "" : null;
+    /// <exception cref="OciException"><c>UNSUPPORTED</c>, 400: it has control characters, which no name here has.</exception>
+    public string? Query(string name)
+    {
+        if (!Request.Query.TryGetValue(name, out var values))
+        {
+            return null;
+        }
+
+        var value = values[0] ?? "";
+        return value.Any(char.IsControl)
+            ? throw new OciException(
+                ErrorCodes.ParameterInvalid,
+                $"the parameter '{name}' has control characters; remove them"
+            )
+            : value;
+    }
+
+    /// <summary>
+    /// Answers <c>OCI-Namespace</c> where the client names the registry that it wants to pull from (<c>ns</c>) and it is this
+    /// one. Another registry's content is nothing that is stored here, so that its name is not confirmed
+    /// (distribution-spec, "Registry Proxying").
+    /// </summary>
+    public void AnswerNamespace()
+    {
+        if (
+            Query("ns") is { Length: > 0 } wanted
+            && string.Equals(wanted, Request.Host.Value, StringComparison.OrdinalIgnoreCase)
+        )
+        {
+            Response.Headers["OCI-Namespace"] = wanted;
+        }
+    }
 
     /// <summary>The query's <c>n</c>: how many entries the client wants at most; null where it does not say.</summary>
     /// <exception cref="OciException"><c>PAGINATION_NUMBER_INVALID</c>, 400.</exception>

@@ -20,7 +20,8 @@ internal static class V2Requests
             throw new OciException(tooLarge);
         }
 
-        using var content = new MemoryStream((int)(context.Request.ContentLength ?? 4096));
+        // The announced length is only believed as far as bytes have come.
+        using var content = new MemoryStream();
         var buffer = new byte[16 << 10];
         while (await context.Request.Body.ReadAsync(buffer, context.Cancel) is > 0 and var read)
         {

@@ -40,37 +40,6 @@ internal static class V2Responses
         response.ContentLength = 0;
     }
 
-    /// <summary>The entity tag of content that its digest names.</summary>
-    public static string EntityTag(Digest digest) => $"\"{digest}\"";
-
-    /// <summary>
-    /// Sets the <c>ETag</c>, and answers 304 where the client has these bytes (RFC 9110, 13.1.2: tags are compared
-    /// weakly, and <c>*</c> is any).
-    /// </summary>
-    /// <returns>True when the answer is complete.</returns>
-    public static bool IsNotModified(this V2Context context, Digest digest)
-    {
-        var tag = EntityTag(digest);
-        context.Response.Headers.ETag = tag;
-        foreach (var value in context.Request.Headers.IfNoneMatch)
-        {
-            foreach (var entry in (value ?? "").Split(',', StringSplitOptions.TrimEntries))
-            {
-                if (
-                    entry == "*"
-                    || entry == tag
-                    || (entry.StartsWith("W/", StringComparison.Ordinal) && entry[2..] == tag)
-                )
-                {
-                    context.Response.StatusCode = StatusCodes.Status304NotModified;
-                    return true;
-                }
-            }
-        }
-
-        return false;
-    }
-
     /// <summary>Says where the next page is (RFC 8288). Values that are null are left out.</summary>
     public static void SetNext(
         this V2Context context,

@@ -32,11 +32,17 @@ internal sealed class V2Router
         return this;
     }
 
-    /// <summary>Answers a request whose path starts with <c>/v2/</c>.</summary>
+    /// <summary>
+    /// Whether a request's path is <c>/v2</c> or under it, as the client wrote it: the framework's own path is decoded and
+    /// its dots are resolved, and two ways to read a path are one too many.
+    /// </summary>
+    public static bool IsUnder(HttpContext http) => RawPath(http) is not null;
+
+    /// <summary>Answers a request for which <see cref="IsUnder"/> holds.</summary>
     /// <exception cref="OciException">The path, the name or the method is refused.</exception>
     public Task RouteAsync(HttpContext http)
     {
-        var path = RawPath(http);
+        var path = RawPath(http) ?? throw new InvalidOperationException("asked about a path that is not under /v2/");
         var segments = path.Split('/');
         foreach (var route in _routes)
         {
@@ -63,26 +69,39 @@ internal sealed class V2Router
         var method = HttpMethods.IsHead(http.Request.Method) ? HttpMethods.Get : http.Request.Method;
         if (!route.Handlers.TryGetValue(method, out var handler))
         {
-            http.Response.Headers.Allow = string.Join(", ", route.Handlers.Keys);
+            var allowed = route.Handlers.Keys.SelectMany(m =>
+                HttpMethods.IsGet(m) ? [m, HttpMethods.Head] : new[] { m }
+            );
+            http.Response.Headers.Allow = string.Join(", ", allowed);
             throw new OciException(ErrorCodes.MethodUnsupported, $"{http.Request.Method} is not supported here");
         }
 
-        return handler(new V2Context(http, repository, parameters));
+        var context = new V2Context(http, repository, parameters);
+        if (repository is not null && HttpMethods.IsGet(method))
+        {
+            context.AnswerNamespace();
+        }
+
+        return handler(context);
     }
 
-    // The raw target: what a client encoded as %2F must not become a slash in a name.
-    private static string RawPath(HttpContext http)
+    // The raw target, behind /v2/, or null: what a client encoded as %2F must not become a slash in a name.
+    private static string? RawPath(HttpContext http)
     {
         var target = http.Features.Get<IHttpRequestFeature>()!.RawTarget;
         if (!target.StartsWith('/'))
         {
             // absolute-form (RFC 9112, 3.2.2)
-            target = Uri.TryCreate(target, UriKind.Absolute, out var absolute) ? absolute.PathAndQuery : "/v2/";
+            var authority = target.IndexOf("://", StringComparison.Ordinal);
+            var slash = authority < 0 ? -1 : target.IndexOf('/', authority + "://".Length);
+            target = slash < 0 ? "" : target[slash..];
         }
 
         var query = target.IndexOf('?', StringComparison.Ordinal);
         var path = query < 0 ? target : target[..query];
-        return path.StartsWith("/v2/", StringComparison.Ordinal) ? path["/v2/".Length..] : "";
+        return path.StartsWith("/v2/", StringComparison.Ordinal) ? path["/v2/".Length..]
+            : path == "/v2" ? ""
+            : null;
     }
 
     private sealed record Route(bool Named, string[] Segments, Dictionary<string, V2Handler> Handlers)

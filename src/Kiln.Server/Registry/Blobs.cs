@@ -34,6 +34,10 @@ internal sealed class Blobs(Database database, IBlobStore store, Repositories re
         CancellationToken cancel
     ) => Size(repository, digest) is null ? null : await store.OpenAsync(digest, offset, cancel);
 
+    /// <summary>As <see cref="OpenAsync"/>, of a blob that <see cref="Size"/> has just found in the repository.</summary>
+    public Task<Stream?> OpenVisibleAsync(Digest digest, long offset, CancellationToken cancel) =>
+        store.OpenAsync(digest, offset, cancel);
+
     /// <summary>Whether a repository sees a blob.</summary>
     public static bool IsLinked(DbConnection connection, long repository, Digest digest) =>
         connection.Scalar<long?>(

@@ -19,6 +19,9 @@ internal sealed record ManifestPush
     /// <summary>Tags to set on it.</summary>
     public IReadOnlyList<Tag> Tags { get; init; } = [];
 
+    /// <summary>What the push depends on: the state of <see cref="Digest"/>, else of the first of <see cref="Tags"/>.</summary>
+    public Precondition? Precondition { get; init; }
+
     /// <summary>Who pushes, as <see cref="Access.Principal.Name"/>.</summary>
     public required string Principal { get; init; }
 

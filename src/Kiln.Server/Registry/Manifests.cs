@@ -64,7 +64,12 @@ internal sealed class Manifests(
     /// 1.1.1). One that an index of the repository lists stays: the index would be broken.
     /// </summary>
     /// <exception cref="OciException"><c>MANIFEST_UNKNOWN</c> 404, or <c>UNSUPPORTED</c> 405 while an index lists it.</exception>
-    public Task DeleteAsync(RepositoryName repository, Digest digest, CancellationToken cancel) =>
+    public Task DeleteAsync(
+        RepositoryName repository,
+        Digest digest,
+        Precondition? precondition,
+        CancellationToken cancel
+    ) =>
         database.WriteAsync(
             transaction =>
             {
@@ -79,6 +84,7 @@ internal sealed class Manifests(
                     );
                 }
 
+                precondition?.Check(transaction, id, digest);
                 if (Parent(transaction, id, digest) is { } parent)
                 {
                     throw new OciException(
@@ -114,9 +120,8 @@ internal sealed class Manifests(
         }
 
         var manifest = ManifestReader.Read(push.Content, push.ContentType, out var fault);
-        return manifest is null
-            ? throw new OciException(ErrorCodes.ManifestInvalid, fault ?? "the manifest cannot be read")
-            : (digest, manifest);
+        fault ??= ManifestLimits.Broken(manifest!);
+        return fault is null ? (digest, manifest!) : throw new OciException(ErrorCodes.ManifestInvalid, fault);
     }
 
     private ManifestStored Put(
@@ -128,10 +133,16 @@ internal sealed class Manifests(
     {
         var (digest, manifest) = parsed;
         var repository = repositories.Ensure(transaction, push.Repository);
-        if (!options.AllowSparse)
+        if (push.Digest is not null)
         {
-            CheckReferences(transaction, repository, manifest);
+            push.Precondition?.Check(transaction, repository, push.Digest);
         }
+        else if (push.Tags is [var first, ..])
+        {
+            push.Precondition?.Check(transaction, repository, first);
+        }
+
+        CheckReferences(transaction, repository, manifest);
 
         Insert(transaction, repository, digest, manifest, push.Content);
         foreach (var tag in push.Tags)
@@ -153,8 +164,14 @@ internal sealed class Manifests(
 
     // "the registry MAY reject a manifest of any type … with a descriptor that references a manifest or blob that does
     // not exist in the registry" (distribution-spec, "Pushing Manifests"): Kiln does, since a pull of it would fail.
-    private static void CheckReferences(DbTransaction transaction, long repository, ManifestInfo manifest)
+    // … unless it was told otherwise.
+    private void CheckReferences(DbTransaction transaction, long repository, ManifestInfo manifest)
     {
+        if (options.Sparse >= (MediaTypes.IsIndex(manifest.MediaType) ? SparseManifests.Indexes : SparseManifests.All))
+        {
+            return;
+        }
+
         foreach (var blob in RequiredBlobs(manifest))
         {
             if (!Blobs.IsLinked(transaction.Connection!, repository, blob.Digest))

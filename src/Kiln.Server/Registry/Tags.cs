@@ -54,11 +54,12 @@ internal sealed class Tags(Database database, TagJournal journal, TimeProvider t
 
     /// <summary>Removes a tag; the manifest stays.</summary>
     /// <exception cref="OciException"><c>MANIFEST_UNKNOWN</c>, 404.</exception>
-    public Task DeleteAsync(RepositoryName name, Tag tag, CancellationToken cancel) =>
+    public Task DeleteAsync(RepositoryName name, Tag tag, Precondition? precondition, CancellationToken cancel) =>
         database.WriteAsync(
             transaction =>
             {
-                var repository = Repositories.Find(transaction.Connection!, name);
+                var repository = Repositories.Find(transaction.Connection!, name) ?? 0;
+                precondition?.Check(transaction, repository, tag);
                 var deleted = transaction.Run(
                     "DELETE FROM tags WHERE repository = @repository AND name = @tag",
                     ("repository", repository),
@@ -79,8 +80,8 @@ internal sealed class Tags(Database database, TagJournal journal, TimeProvider t
     /// Tags in byte order after <paramref name="last"/>, which is a position and need not exist any more
     /// (distribution-spec, "Listing Tags"); null where there is no such repository.
     /// </summary>
-    /// <param name="limit">Tags at most; null gives all.</param>
-    public Page<string>? List(RepositoryName name, string? last, int? limit) =>
+    /// <param name="limit">Tags at most.</param>
+    public Page<string>? List(RepositoryName name, string? last, int limit) =>
         database.Read(c =>
         {
             if (Repositories.Find(c, name) is not { } repository)
@@ -95,8 +96,8 @@ internal sealed class Tags(Database database, TagJournal journal, TimeProvider t
                 row => row.GetString(0),
                 ("repository", repository),
                 ("last", last ?? ""),
-                ("limit", limit is { } n ? n + 1L : long.MaxValue)
+                ("limit", limit + 1L)
             );
-            return limit is { } size ? Page<string>.Of(size, rows) : new Page<string>(rows, More: false);
+            return Page<string>.Of(limit, rows);
         });
 }

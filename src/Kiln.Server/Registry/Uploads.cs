@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Data.Common;
 using Kiln.Oci;
 using Kiln.Server.Metadata;
@@ -17,6 +16,7 @@ internal sealed class Uploads(
     IBlobStore store,
     Repositories repositories,
     Blobs blobs,
+    TransferBuffers buffers,
     ServerOptions options,
     TimeProvider time
 )
@@ -25,11 +25,13 @@ internal sealed class Uploads(
     private const long TouchAfterMilliseconds = 60_000;
 
     /// <summary>Opens a session.</summary>
+    /// <exception cref="OciException"><c>TOOMANYREQUESTS</c>, 429: too many are open in this repository.</exception>
     public Task<Upload> StartAsync(RepositoryName name, string algorithm, CancellationToken cancel) =>
         database.WriteAsync(
             transaction =>
             {
                 var repository = repositories.Ensure(transaction, name);
+                CheckCount(transaction, repository);
                 var upload = new Upload(NewId(), repository, name, algorithm, time.Milliseconds());
                 transaction.Run(
                     """
@@ -150,6 +152,21 @@ internal sealed class Uploads(
         return discarded;
     }
 
+    private void CheckCount(DbTransaction transaction, long repository)
+    {
+        var open = transaction.Scalar<long>(
+            "SELECT COUNT(*) FROM uploads WHERE repository = @repository",
+            ("repository", repository)
+        );
+        if (open >= options.MaxUploads)
+        {
+            throw new OciException(
+                ErrorCodes.TooManyRequests,
+                $"{open} uploads are open in this repository; finish or cancel some, or wait until they expire"
+            );
+        }
+    }
+
     private static string NewId() => Guid.NewGuid().ToString("n");
 
     private static void Remove(DbTransaction transaction, string id) =>
@@ -201,7 +218,7 @@ internal sealed class Uploads(
     // Whole buffers, not segments as they arrive: a third faster.
     private async Task CopyAsync(Stream body, IBlobUpload staged, CancellationToken cancel)
     {
-        var buffer = ArrayPool<byte>.Shared.Rent(BufferSize);
+        var buffer = buffers.Rent(BufferSize);
         try
         {
             for (var more = true; more; )
@@ -224,7 +241,7 @@ internal sealed class Uploads(
         }
         finally
         {
-            ArrayPool<byte>.Shared.Return(buffer);
+            buffers.Return(buffer);
         }
     }
 

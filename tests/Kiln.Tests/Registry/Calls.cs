@@ -22,7 +22,7 @@ internal static class Calls
         if (body is not null)
         {
             request.Content = new ByteArrayContent(body);
-            if (contentType is not null)
+            if (!string.IsNullOrEmpty(contentType))
             {
                 request.Content.Headers.ContentType = MediaTypeHeaderValue.Parse(contentType);
             }

@@ -2,6 +2,7 @@ using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
 using Kiln.Oci;
+using Kiln.Server;
 
 namespace Kiln.Tests.Registry;
 
@@ -156,26 +157,34 @@ public sealed class ManifestTests(ServerFixture fixture)
         await response.ShouldFailAsync(404, "MANIFEST_BLOB_UNKNOWN");
     }
 
-    [Fact]
-    public async Task A_server_that_allows_sparse_content_takes_it()
+    [Theory]
+    [InlineData(SparseManifests.None, 404, 404)]
+    [InlineData(SparseManifests.Indexes, 201, 404)]
+    [InlineData(SparseManifests.All, 201, 201)]
+    public async Task What_is_missing_may_be_missing_as_far_as_the_server_was_told(
+        SparseManifests sparse,
+        int index,
+        int image
+    )
     {
-        await using var server = await TestServer.StartAsync(options => options with { AllowSparse = true });
+        await using var server = await TestServer.StartAsync(options => options with { Sparse = sparse });
+        await server.Http.PushBlobAsync("sparse", Samples.EmptyJson);
         var missing = Samples.Descriptor([1, 2, 3], MediaTypes.OciManifest);
 
-        using var index = await server.Http.PutManifestAsync(
+        using var indexed = await server.Http.PutManifestAsync(
             "sparse",
             "1",
             Samples.Index(missing).Encode(),
             MediaTypes.OciIndex
         );
-        using var image = await server.Http.PutManifestAsync(
+        using var layered = await server.Http.PutManifestAsync(
             "sparse",
             "2",
             Samples.Image(missing.DeepClone()).Encode()
         );
 
-        Assert.Equal(HttpStatusCode.Created, index.StatusCode);
-        Assert.Equal(HttpStatusCode.Created, image.StatusCode);
+        Assert.Equal(index, (int)indexed.StatusCode);
+        Assert.Equal(image, (int)layered.StatusCode);
     }
 
     [Fact]
