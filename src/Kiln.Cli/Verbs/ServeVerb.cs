@@ -9,12 +9,6 @@ internal static class ServeVerb
     public static Command Create(Shell shell)
     {
         var urls = UrlsOption();
-        var data = new Option<string>("--data")
-        {
-            Description = "The directory that holds everything the server keeps.",
-            HelpName = "DIR",
-            DefaultValueFactory = _ => DefaultData(shell.Variable),
-        };
         var noBuilds = new Option<bool>("--no-builds") { Description = "Be a registry only." };
         var unsafeBuilds = new Option<bool>("--unsafe-builds")
         {
@@ -29,12 +23,12 @@ internal static class ServeVerb
         var command = new Command("serve", "Run the registry and its build service.")
         {
             urls,
-            data,
             noBuilds,
             unsafeBuilds,
             hostNetwork,
             insecure,
         };
+        var state = StateOptions.On(command, shell);
         var registry = RegistryOptions.On(command);
         var limits = BuildLimits.On(command);
         command.SetAction(
@@ -44,9 +38,8 @@ internal static class ServeVerb
                     () =>
                         RunAsync(
                             registry.Apply(
-                                new ServerOptions
+                                state.Of(parsed) with
                                 {
-                                    DataDirectory = Path.GetFullPath(parsed.GetRequiredValue(data)),
                                     Urls = parsed.GetRequiredValue(urls),
                                     Build = limits.Apply(
                                         new BuildOptions
@@ -88,10 +81,4 @@ internal static class ServeVerb
             throw CommandFailure.NotPossible(e.Message);
         }
     }
-
-    // The place that the XDG base directory specification gives for a user's data.
-    private static string DefaultData(Func<string, string?> variable) =>
-        variable("XDG_DATA_HOME") is { Length: > 0 } data
-            ? Path.Combine(data, "kiln")
-            : Path.Combine(variable("HOME") is { Length: > 0 } home ? home : "/", ".local", "share", "kiln");
 }
