@@ -14,12 +14,7 @@ internal static class ServeVerb
             HelpName = "URL",
             DefaultValueFactory = _ => "http://127.0.0.1:5000",
         };
-        var data = new Option<string>("--data")
-        {
-            Description = "The directory that holds everything the server keeps.",
-            HelpName = "DIR",
-            DefaultValueFactory = _ => DefaultData(shell.Variable),
-        };
+        var data = DataOption(shell);
         var noBuilds = new Option<bool>("--no-builds") { Description = "Be a registry only." };
         var unsafeBuilds = new Option<bool>("--unsafe-builds")
         {
@@ -41,6 +36,7 @@ internal static class ServeVerb
             insecure,
         };
         var limits = BuildLimits.On(command);
+        var access = AccessSettings.On(command, shell);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
@@ -51,6 +47,7 @@ internal static class ServeVerb
                             {
                                 DataDirectory = Path.GetFullPath(parsed.GetRequiredValue(data)),
                                 Urls = parsed.GetRequiredValue(urls),
+                                Access = access.Apply(parsed),
                                 Build = limits.Apply(
                                     new BuildOptions
                                     {
@@ -81,6 +78,14 @@ internal static class ServeVerb
             throw CommandFailure.NotPossible(e.Message);
         }
     }
+
+    private static Option<string> DataOption(Shell shell) =>
+        new("--data")
+        {
+            Description = "The directory that holds everything the server keeps.",
+            HelpName = "DIR",
+            DefaultValueFactory = _ => DefaultData(shell.Variable),
+        };
 
     // The place that the XDG base directory specification gives for a user's data.
     private static string DefaultData(Func<string, string?> variable) =>

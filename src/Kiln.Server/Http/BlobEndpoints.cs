@@ -1,5 +1,7 @@
 using System.Buffers;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Audit;
 using Kiln.Server.Registry;
 using Microsoft.AspNetCore.Http;
 
@@ -11,7 +13,9 @@ internal sealed class BlobEndpoints(Blobs blobs)
     private const int BufferSize = 256 << 10;
 
     public void Map(V2Router router) =>
-        router.Map("GET", "{name}/blobs/{}", Get).Map("DELETE", "{name}/blobs/{}", Delete);
+        router
+            .Map("GET", "{name}/blobs/{}", Need.Pull, Get)
+            .Map("DELETE", "{name}/blobs/{}", Need.Delete(AuditActions.BlobDelete), Delete);
 
     private async Task Get(V2Context context)
     {

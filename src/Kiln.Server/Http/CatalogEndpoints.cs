@@ -1,5 +1,7 @@
 using System.Text.Json;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Policies;
 using Kiln.Server.Registry;
 
 namespace Kiln.Server.Http;
@@ -9,12 +11,16 @@ internal sealed class CatalogEndpoints(Repositories repositories)
 {
     private const int DefaultPage = 10_000;
 
-    public void Map(V2Router router) => router.Map("GET", "_catalog", List);
+    public void Map(V2Router router) => router.Map("GET", "_catalog", Need.Catalog, List);
 
     private Task List(V2Context context)
     {
         var limit = context.PageSize() ?? DefaultPage;
-        var page = repositories.List(context.Query("last"), limit);
+        var page = repositories.List(
+            context.Query("last"),
+            limit,
+            name => context.Caller.RightsIn(name).HasFlag(Rights.Pull)
+        );
         if (page.More && page.Items.Count > 0)
         {
             context.SetNext("/v2/_catalog", ("n", $"{limit}"), ("last", page.Items[^1]));

@@ -2,12 +2,16 @@ using System.Globalization;
 using Kiln.Oci;
 using Kiln.Server.Access;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Http.Features;
 
 namespace Kiln.Server.Http;
 
 /// <summary>One request under <c>/v2/</c>, with what its path named.</summary>
-internal sealed class V2Context(HttpContext http, RepositoryName? repository, IReadOnlyList<string> parameters)
+internal sealed class V2Context(
+    HttpContext http,
+    Caller caller,
+    RepositoryName? repository,
+    IReadOnlyList<string> parameters
+)
 {
     public HttpContext Http { get; } = http;
     public HttpRequest Request => Http.Request;
@@ -22,8 +26,9 @@ internal sealed class V2Context(HttpContext http, RepositoryName? repository, IR
 
     public bool IsHead => HttpMethods.IsHead(Request.Method);
 
-    /// <summary>Who asks; a bug where the connection was not looked at.</summary>
-    public Principal Principal => Http.Features.GetRequiredFeature<Principal>();
+    /// <summary>Who asks, and what they may.</summary>
+    public Caller Caller { get; } = caller;
+    public Principal Principal => Caller.Principal;
 
     /// <summary>A parameter of the query, the first of that name; null where there is none.</summary>
     public string? Query(string name) => Request.Query.TryGetValue(name, out var values) ? values[0] ?? "" : null;

@@ -1,5 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Kiln.Oci;
+using Kiln.Server.Access;
+using Kiln.Server.Access.Guard;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 
@@ -10,29 +12,38 @@ internal delegate Task V2Handler(V2Context context);
 
 /// <summary>
 /// The table of routes under <c>/v2/</c>. Names of repositories contain slashes, so a route is a fixed pattern at the
-/// path's end: <c>{name}/blobs/{}</c>. A pattern without <c>{name}</c> is the whole path. GET answers HEAD too.
+/// path's end: <c>{name}/blobs/{}</c>. A pattern without <c>{name}</c> is the whole path. GET answers HEAD too. There is
+/// no route without a word on who may use it.
 /// </summary>
-internal sealed class V2Router
+/// <param name="root">What every path begins with, with a slash at its end.</param>
+internal sealed class V2Router(Gate gate, RequestAudit audit, string root)
 {
+    /// <summary>The registry's own paths.</summary>
+    public const string Root = "/v2/";
+
     private readonly List<Route> _routes = [];
 
-    /// <summary>Adds a route; <paramref name="pattern"/> is what follows <c>/v2/</c>.</summary>
-    public V2Router Map(string method, string pattern, V2Handler handler)
+    /// <summary>Every route, for tests and documentation.</summary>
+    public IEnumerable<(string Method, string Pattern, Need Need)> Routes =>
+        _routes.SelectMany(r => r.Handlers.Select(h => (h.Key, r.Pattern, h.Value.Need)));
+
+    /// <summary>Adds a route; <paramref name="pattern"/> is what follows the root.</summary>
+    public V2Router Map(string method, string pattern, Need need, V2Handler handler)
     {
         var named = pattern.StartsWith("{name}/", StringComparison.Ordinal);
         var segments = (named ? pattern["{name}/".Length..] : pattern).Split('/');
         var route = _routes.Find(r => r.Named == named && r.Segments.SequenceEqual(segments, StringComparer.Ordinal));
         if (route is null)
         {
-            route = new Route(named, segments, new(StringComparer.OrdinalIgnoreCase));
+            route = new Route(pattern, named, segments, new(StringComparer.OrdinalIgnoreCase));
             _routes.Add(route);
         }
 
-        route.Handlers.Add(method, handler);
+        route.Handlers.Add(method, (need, handler));
         return this;
     }
 
-    /// <summary>Answers a request whose path starts with <c>/v2/</c>.</summary>
+    /// <summary>Answers a request whose path starts with the root.</summary>
     /// <exception cref="OciException">The path, the name or the method is refused.</exception>
     public Task RouteAsync(HttpContext http)
     {
@@ -46,10 +57,10 @@ internal sealed class V2Router
             }
         }
 
-        throw new OciException(ErrorCodes.Unsupported, $"there is nothing at /v2/{V2Context.Shorten(path)}");
+        throw new OciException(ErrorCodes.Unsupported, $"there is nothing at {root}{V2Context.Shorten(path)}");
     }
 
-    private static Task Dispatch(HttpContext http, Route route, string? name, List<string> parameters)
+    private Task Dispatch(HttpContext http, Route route, string? name, List<string> parameters)
     {
         RepositoryName? repository = null;
         if (name is not null && !RepositoryName.TryParse(name, out repository))
@@ -61,31 +72,58 @@ internal sealed class V2Router
         }
 
         var method = HttpMethods.IsHead(http.Request.Method) ? HttpMethods.Get : http.Request.Method;
-        if (!route.Handlers.TryGetValue(method, out var handler))
+        if (!route.Handlers.TryGetValue(method, out var target))
         {
             http.Response.Headers.Allow = string.Join(", ", route.Handlers.Keys);
             throw new OciException(ErrorCodes.MethodUnsupported, $"{http.Request.Method} is not supported here");
         }
 
-        return handler(new V2Context(http, repository, parameters));
+        return RunAsync(http, target, repository, parameters);
+    }
+
+    private async Task RunAsync(
+        HttpContext http,
+        (Need Need, V2Handler Handler) target,
+        RepositoryName? repository,
+        List<string> parameters
+    )
+    {
+        Caller? caller = null;
+        try
+        {
+            caller = await gate.AdmitAsync(http, target.Need, repository);
+            await target.Handler(new V2Context(http, caller, repository, parameters));
+        }
+        catch (Exception e)
+        {
+            audit.Failed(http, target.Need, caller, repository, parameters, e);
+            throw;
+        }
+
+        audit.Done(http, target.Need, caller, repository, parameters);
     }
 
     // The raw target: what a client encoded as %2F must not become a slash in a name.
-    private static string RawPath(HttpContext http)
+    private string RawPath(HttpContext http)
     {
         var target = http.Features.Get<IHttpRequestFeature>()!.RawTarget;
         if (!target.StartsWith('/'))
         {
             // absolute-form (RFC 9112, 3.2.2)
-            target = Uri.TryCreate(target, UriKind.Absolute, out var absolute) ? absolute.PathAndQuery : "/v2/";
+            target = Uri.TryCreate(target, UriKind.Absolute, out var absolute) ? absolute.PathAndQuery : root;
         }
 
         var query = target.IndexOf('?', StringComparison.Ordinal);
         var path = query < 0 ? target : target[..query];
-        return path.StartsWith("/v2/", StringComparison.Ordinal) ? path["/v2/".Length..] : "";
+        return path.StartsWith(root, StringComparison.Ordinal) ? path[root.Length..] : "";
     }
 
-    private sealed record Route(bool Named, string[] Segments, Dictionary<string, V2Handler> Handlers)
+    private sealed record Route(
+        string Pattern,
+        bool Named,
+        string[] Segments,
+        Dictionary<string, (Need Need, V2Handler Handler)> Handlers
+    )
     {
         public bool Match(string[] path, out string? name, [NotNullWhen(true)] out List<string>? parameters)
         {
