@@ -16,7 +16,7 @@ internal sealed record AuditEntry
     [JsonPropertyName("address")]
     public string? Address { get; init; }
 
-    /// <summary>As in the server's own log.</summary>
+    /// <summary>As in the server's own log; the job's id for what a build did.</summary>
     [JsonPropertyName("requestId")]
     public string? RequestId { get; init; }
 

@@ -60,6 +60,22 @@ public sealed class AuditTests
     }
 
     [Fact]
+    public async Task A_tag_that_a_build_moves_is_written_down_for_its_requester()
+    {
+        await using var server = await Builds.BuildServer.StartAsync();
+        var job = await server.SubmitAsync("?tag=1.0");
+        await server.Node.SucceedAsync(await server.Node.ClaimAsync());
+
+        var lines = File.ReadLines(Path.Combine(server.DataDirectory, "audit.log")).Select(l => JsonNode.Parse(l)!);
+        var move = Assert.Single(lines, e => (string)e["action"]! == "tag.move");
+        Assert.Equal(
+            (job.Id, "1.0", job.CreatedBy),
+            ((string)move["requestId"]!, (string)move["reference"]!, (string)move["principal"]!)
+        );
+        Assert.StartsWith("sha256:", (string)move["digest"]!);
+    }
+
+    [Fact]
     public async Task A_full_log_is_set_aside_and_the_oldest_goes()
     {
         await using var server = await AccessServer.StartAsync(change: o =>

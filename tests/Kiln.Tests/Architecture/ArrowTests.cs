@@ -28,7 +28,7 @@ public sealed partial class ArrowTests
         // Storage and Metadata: keys are files, machine tokens are rows.
         ["Access"] = ["Registry", "Storage", "Metadata", "Audit"],
         // Storage: what a lease pushes is in no repository yet, so the registry's operations cannot hold it.
-        ["Builds"] = ["Registry", "Storage", "Metadata"],
+        ["Builds"] = ["Registry", "Storage", "Metadata", "Audit"],
         ["Registry"] = ["Storage", "Metadata"],
         ["Storage"] = [],
         ["Metadata"] = [],

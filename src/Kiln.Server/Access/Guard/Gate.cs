@@ -41,7 +41,12 @@ internal sealed class Gate(
 
         var policy = policies.Current;
         var caller = await IdentifyAsync(http, policy);
-        if (caller is { IsAnonymous: true } && need.Kind == NeedKind.Admin && TrustsPeers && LoopbackPeer.Of(http) is { } local)
+        if (
+            caller is { IsAnonymous: true }
+            && need.Kind == NeedKind.Admin
+            && TrustsPeers
+            && LoopbackPeer.Of(http) is { } local
+        )
         {
             // The server's own user, who could change the policy as well. Everywhere else a login counts and nothing else:
             // builds of others reach the registry over loopback too.
