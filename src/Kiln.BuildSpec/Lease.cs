@@ -23,6 +23,24 @@ public sealed record Lease
     public required int Attempt { get; init; }
     public required int HeartbeatSeconds { get; init; }
     public required LeaseTask Task { get; init; }
+
+    /// <summary>How the registry itself may be read for this build; null where nobody has to log in to it.</summary>
+    public LeaseRegistry? Registry { get; init; }
+}
+
+/// <summary>
+/// A login to the registry that gives the lease, with which bases can be pulled from it: those that the one who asked for
+/// the build may pull. It must not reach the build itself.
+/// </summary>
+public sealed record LeaseRegistry
+{
+    /// <summary>By which names the registry is called, as <c>host[:port]</c>.</summary>
+    public required IReadOnlyList<string> Hosts { get; init; }
+
+    /// <summary>Stands for a password, whatever the user's name is.</summary>
+    public required string Token { get; init; }
+
+    public override string ToString() => $"login to {string.Join(", ", Hosts)}";
 }
 
 /// <summary>All that a node needs to know to build; everything in it was resolved by the registry.</summary>

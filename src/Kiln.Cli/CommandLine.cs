@@ -18,6 +18,8 @@ internal static class CommandLine
             CancelVerb.Create(shell),
             InspectVerb.Create(shell),
             InfoVerb.Create(shell),
+            PolicyVerb.Create(shell),
+            TokenVerb.Create(shell),
             VersionVerb.Create(shell),
         };
 

@@ -1,6 +1,7 @@
 using System.Text;
 using Kiln.BuildSpec;
 using Kiln.Client;
+using Kiln.Client.Registry;
 using Kiln.Node.Engines;
 using Kiln.Node.Fetching;
 using Kiln.Node.Publishing;
@@ -23,6 +24,7 @@ internal sealed partial class LeasedBuild(
 {
     private readonly BuildReport _report = new(lease, coordinator, time, log);
     private readonly BaseHold _bases = fetcher.Hold();
+    private readonly RegistryClient? _login = LeaseLogin.Client(lease, options, time);
     private Func<Task>? _keepSteps;
 
     /// <summary>Builds and reports. <paramref name="stop"/> ends the build and gives the lease back.</summary>
@@ -66,7 +68,11 @@ internal sealed partial class LeasedBuild(
         }
     }
 
-    public void Dispose() => _report.Dispose();
+    public void Dispose()
+    {
+        _report.Dispose();
+        _login?.Dispose();
+    }
 
     // Only of what was published: a refused product's layers are in nobody's reach. The build itself is over and well,
     // whatever becomes of its steps.
@@ -127,7 +133,7 @@ internal sealed partial class LeasedBuild(
         var bases = new List<FetchedBase>();
         foreach (var reference in engine.BasesOf(lease.Task, recipe))
         {
-            var image = await fetcher.FetchAsync(reference, _bases, cancel);
+            var image = await fetcher.FetchAsync(reference, _bases, _login, cancel);
             _report.Log(Encoding.UTF8.GetBytes($"FROM {reference.Written} is {image.Manifest}\n"));
             bases.Add(image);
         }

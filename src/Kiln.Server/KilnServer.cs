@@ -1,6 +1,10 @@
 using System.Net.Sockets;
 using Kiln.Server.Access;
+using Kiln.Server.Access.Connections;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Tokens;
 using Kiln.Server.Builds;
+using Kiln.Server.Builds.Leases;
 using Kiln.Server.Http;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
@@ -27,13 +31,12 @@ public static partial class KilnServer
     /// <exception cref="ServerStartException">The options or the data directory cannot be used.</exception>
     public static WebApplication Create(ServerOptions options, Action<IServiceCollection>? configure = null)
     {
-        ListenAddresses.Check(options.Urls);
+        var mode = ListenAddresses.Check(options);
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = [] });
         builder.Logging.ClearProviders().AddSimpleConsole(console => console.SingleLine = true);
         builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Kiln", LogLevel.Information);
         // A start that fails is told once, in a sentence (RunAsync); a background service that dies stays critical.
         builder.Logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.Critical);
-        builder.WebHost.UseUrls(options.Urls);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
@@ -42,13 +45,15 @@ public static partial class KilnServer
             kestrel.Limits.MinRequestBodyDataRate = new(options.MinBytesPerSecond, options.SlowClientGrace);
             // Room for a manifest's tags in its query.
             kestrel.Limits.MaxRequestLineSize = 16 << 10;
-            kestrel.ConfigureEndpointDefaults(endpoint => endpoint.Use(LoopbackPeer.Identify));
+            Listening.Configure(kestrel, options);
         });
 
         AddServices(builder.Services, options);
+        builder.Services.AddAccess(options, mode);
+        builder.Services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
         configure?.Invoke(builder.Services);
         var app = builder.Build();
-        Pipeline(app);
+        Pipeline(app, options, mode);
         return app;
     }
 
@@ -105,6 +110,13 @@ public static partial class KilnServer
         services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();
         services.AddSingleton<InfoEndpoints>().AddSingleton<JobEndpoints>().AddSingleton<SecretEndpoints>();
         services.AddSingleton<LogEvents>().AddSingleton<LogEndpoints>();
+        services.AddSingleton<RequestAudit>();
+        foreach (var root in new[] { V2Router.Root, AdminEndpoints.Root })
+        {
+            services.AddKeyedSingleton(root, (provider, _) => Router(provider, root));
+        }
+
+        services.AddSingleton<TokenEndpoint>().AddSingleton<AdminEndpoints>();
     }
 
     private static Database OpenDatabase(IServiceProvider services)
@@ -118,10 +130,12 @@ public static partial class KilnServer
             : new SqliteDatabase(services.GetRequiredService<DataDirectory>().DatabaseFile);
     }
 
-    private static void Pipeline(WebApplication app)
+    private static void Pipeline(WebApplication app, ServerOptions options, AccessMode mode)
     {
         var services = app.Services;
-        var router = new V2Router();
+        var router = services.GetRequiredKeyedService<V2Router>(V2Router.Root);
+        var admin = services.GetRequiredKeyedService<V2Router>(AdminEndpoints.Root);
+        services.GetRequiredService<AdminEndpoints>().Map(admin);
         services.GetRequiredService<DiscoveryEndpoints>().Map(router);
         services.GetRequiredService<CatalogEndpoints>().Map(router);
         services.GetRequiredService<UploadEndpoints>().Map(router);
@@ -135,10 +149,38 @@ public static partial class KilnServer
         services.GetRequiredService<SecretEndpoints>().Map(router);
 
         app.UseMiddleware<OciErrorMiddleware>();
-        app.Use(ListenAddresses.CheckHostAsync);
-        app.Use(LoopbackPeer.CheckAsync);
-        app.Run(http => V2Router.IsUnder(http) ? router.RouteAsync(http) : NotFound(http));
+        if (options.Access.TrustedProxies.Count > 0)
+        {
+            app.UseForwardedHeaders(Proxies.Options(options.Access.TrustedProxies));
+        }
+
+        if (mode != AccessMode.Policy && ListenAddresses.Parse(options.Urls).All(a => a.IsLoopback))
+        {
+            app.Use(ListenAddresses.CheckHostAsync);
+        }
+
+        if (mode == AccessMode.OwnUser)
+        {
+            app.Use(
+                (http, next) =>
+                {
+                    LoopbackPeer.Require(http);
+                    return next(http);
+                }
+            );
+        }
+
+        var tokens = services.GetRequiredService<TokenEndpoint>();
+        app.Run(http =>
+            router.IsUnder(http) ? router.RouteAsync(http)
+            : http.Request.Path == TokenEndpoint.Path ? tokens.AnswerAsync(http)
+            : admin.IsUnder(http) ? admin.RouteAsync(http)
+            : NotFound(http)
+        );
     }
+
+    private static V2Router Router(IServiceProvider services, string root) =>
+        new(services.GetRequiredService<Gate>(), services.GetRequiredService<RequestAudit>(), root);
 
     private static Task NotFound(HttpContext http)
     {

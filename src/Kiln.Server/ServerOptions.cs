@@ -42,6 +42,42 @@ public sealed record ServerOptions
     public SparseManifests Sparse { get; init; }
 
     public BuildOptions Build { get; init; } = new();
+
+    public AccessOptions Access { get; init; } = new();
+}
+
+/// <summary>Who is let in, and by which way. Without any of it: the server's own user and root, on loopback.</summary>
+public sealed record AccessOptions
+{
+    /// <summary>Who may do what (docs/guide/access.md).</summary>
+    public string? PolicyFile { get; init; }
+
+    /// <summary>Let everybody do everything.</summary>
+    public bool InsecureAnonymous { get; init; }
+
+    /// <summary>
+    /// How clients call the registry where that is not the address they reach, for example
+    /// <c>https://registry.example.org</c>.
+    /// </summary>
+    public string? PublicUrl { get; init; }
+
+    /// <summary>Addresses or networks (<c>10.0.0.0/8</c>) of proxies whose word on the client's address is taken.</summary>
+    public IReadOnlyList<string> TrustedProxies { get; init; } = [];
+
+    /// <summary>Certificate in PEM, with its intermediates after it; for <c>https</c> addresses.</summary>
+    public string? CertificateFile { get; init; }
+
+    /// <summary>Its private key in PEM.</summary>
+    public string? KeyFile { get; init; }
+
+    /// <summary>A file, or <c>stderr</c>, or <c>off</c>; null is <c>audit.log</c> in the data directory.</summary>
+    public string? AuditLog { get; init; }
+
+    /// <summary>The audit log is set aside when it has so many bytes.</summary>
+    public long AuditMaxBytes { get; init; } = 64L << 20;
+
+    /// <summary>So many of those that were set aside are kept.</summary>
+    public int AuditFiles { get; init; } = 5;
 }
 
 /// <summary>

@@ -31,6 +31,7 @@ internal static class ServeVerb
         var state = StateOptions.On(command, shell);
         var registry = RegistryOptions.On(command);
         var limits = BuildLimits.On(command);
+        var access = AccessSettings.On(command, shell);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
@@ -41,6 +42,7 @@ internal static class ServeVerb
                                 state.Of(parsed) with
                                 {
                                     Urls = parsed.GetRequiredValue(urls),
+                                    Access = access.Apply(parsed),
                                     Build = limits.Apply(
                                         new BuildOptions
                                         {

@@ -24,16 +24,23 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
     /// <summary>For one build: what it fetches stays until it lets go.</summary>
     public BaseHold Hold() => new(shelf);
 
+    /// <param name="login">Speaks to registries with the build's own logins; null where it has none.</param>
     /// <exception cref="RegistryException">The image could not be had.</exception>
     /// <exception cref="FormatException">The reference is none, or the image is not one that can be built on.</exception>
-    public async Task<FetchedBase> FetchAsync(BaseReference wanted, BaseHold hold, CancellationToken cancel)
+    public async Task<FetchedBase> FetchAsync(
+        BaseReference wanted,
+        BaseHold hold,
+        RegistryClient? login,
+        CancellationToken cancel
+    )
     {
+        var registry = login ?? client;
         if (!Reference.TryParse(wanted.Written, out var reference))
         {
             throw new FormatException($"'{wanted.Written}' is not an image reference");
         }
 
-        var image = await client.ResolveAsync(reference, wanted.Platform, cancel);
+        var image = await registry.ResolveAsync(reference, wanted.Platform, cancel);
         var info = image.Manifest.Info;
         var total = info.Layers.Sum(l => l.Size);
         if (total > maxBytes)
@@ -51,7 +58,7 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
             var layout = Path.Combine(home, "layout");
             if (!File.Exists(Path.Combine(layout, "index.json")))
             {
-                await FillAsync(layout, image, cancel);
+                await FillAsync(registry, layout, image, cancel);
             }
 
             var config = await File.ReadAllBytesAsync(BlobPath(layout, info.Config!.Digest), cancel);
@@ -63,7 +70,12 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
         }
     }
 
-    private async Task FillAsync(string layout, ResolvedImage image, CancellationToken cancel)
+    private static async Task FillAsync(
+        RegistryClient registry,
+        string layout,
+        ResolvedImage image,
+        CancellationToken cancel
+    )
     {
         var info = image.Manifest.Info;
         if (info.Config is not { Size: <= MaxConfigBytes })
@@ -81,7 +93,7 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             if (!File.Exists(path))
             {
-                await client.DownloadBlobAsync(repository, blob, path, cancel);
+                await registry.DownloadBlobAsync(repository, blob, path, cancel);
             }
         }
 

@@ -1,4 +1,6 @@
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Audit;
 using Kiln.Server.Registry;
 using Microsoft.AspNetCore.Http;
 
@@ -14,7 +16,9 @@ internal sealed class BlobEndpoints(Blobs blobs, TransferBuffers buffers, TimePr
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
     public void Map(V2Router router) =>
-        router.Map("GET", "{name}/blobs/{}", Get).Map("DELETE", "{name}/blobs/{}", Delete);
+        router
+            .Map("GET", "{name}/blobs/{}", Need.Pull, Get)
+            .Map("DELETE", "{name}/blobs/{}", Need.Delete(AuditActions.BlobDelete), Delete);
 
     private async Task Get(V2Context context)
     {

@@ -1,5 +1,7 @@
 using System.Text.Json;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Policies;
 using Kiln.Server.Registry;
 
 namespace Kiln.Server.Http;
@@ -7,12 +9,16 @@ namespace Kiln.Server.Http;
 /// <summary>Listing repositories: not in the distribution-spec, but what clients of Docker's registry ask for.</summary>
 internal sealed class CatalogEndpoints(Repositories repositories)
 {
-    public void Map(V2Router router) => router.Map("GET", "_catalog", List);
+    public void Map(V2Router router) => router.Map("GET", "_catalog", Need.Catalog, List);
 
     private Task List(V2Context context)
     {
         var limit = Math.Min(context.PageSize() ?? V2Context.MaxPage, V2Context.MaxPage);
-        var page = repositories.List(context.Query("last"), limit);
+        var page = repositories.List(
+            context.Query("last"),
+            limit,
+            name => context.Caller.RightsIn(name).HasFlag(Rights.Pull)
+        );
         if (page.More && page.Items.Count > 0)
         {
             context.SetNext("/v2/_catalog", ("n", $"{limit}"), ("last", page.Items[^1]));

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
 using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Http;
@@ -28,9 +29,9 @@ internal sealed class DiscoveryEndpoints
 
     public void Map(V2Router router) =>
         router
-            .Map("GET", "", Ping)
-            .Map("GET", "_oci/ext/discover", Discover)
-            .Map("GET", "{name}/_oci/ext/discover", Discover);
+            .Map("GET", "", Need.Login, Ping)
+            .Map("GET", "_oci/ext/discover", Need.Login, Discover)
+            .Map("GET", "{name}/_oci/ext/discover", Need.AnyRight, Discover);
 
     private static Task Ping(V2Context context) => context.WriteJsonAsync("{}"u8.ToArray());
 

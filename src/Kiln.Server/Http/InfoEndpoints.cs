@@ -2,6 +2,7 @@ using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Node;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
 using Kiln.Server.Builds.Intake;
 
 namespace Kiln.Server.Http;
@@ -10,7 +11,7 @@ namespace Kiln.Server.Http;
 internal sealed class InfoEndpoints(NodeStatus node, BuildOptions options)
 {
     public void Map(V2Router router) =>
-        router.Map("GET", "_build/v1/info", Get).Map("GET", "{name}/_build/v1/info", Get);
+        router.Map("GET", "_build/v1/info", Need.Login, Get).Map("GET", "{name}/_build/v1/info", Need.AnyRight, Get);
 
     private async Task Get(V2Context context)
     {

@@ -1,6 +1,8 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Audit;
 using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Queue;
@@ -25,10 +27,10 @@ internal sealed class JobEndpoints(
 
     public void Map(V2Router router) =>
         router
-            .Map("POST", "{name}/_build/v1/jobs", Post)
-            .Map("GET", "{name}/_build/v1/jobs", List)
-            .Map("GET", "{name}/_build/v1/jobs/{}", Get)
-            .Map("DELETE", "{name}/_build/v1/jobs/{}", Cancel);
+            .Map("POST", "{name}/_build/v1/jobs", Need.Build(AuditActions.JobRequest), Post)
+            .Map("GET", "{name}/_build/v1/jobs", Need.Pull, List)
+            .Map("GET", "{name}/_build/v1/jobs/{}", Need.Pull, Get)
+            .Map("DELETE", "{name}/_build/v1/jobs/{}", Need.Build(AuditActions.JobCancel), Cancel);
 
     /// <exception cref="OciException"><c>BUILD_UNKNOWN</c>, 404.</exception>
     public static Job Require(JobReader jobs, V2Context context, string id) =>

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
 using Kiln.Server.Builds.Progress;
 using Microsoft.AspNetCore.Http;
 
@@ -12,7 +13,7 @@ internal sealed class LogEndpoints(JobReader jobs, JobLog log, LogEvents events,
     private const int ChunkBytes = 256 << 10;
     private const string TextType = "text/plain; charset=utf-8";
 
-    public void Map(V2Router router) => router.Map("GET", "{name}/_build/v1/jobs/{}/logs", Get);
+    public void Map(V2Router router) => router.Map("GET", "{name}/_build/v1/jobs/{}/logs", Need.Pull, Get);
 
     private async Task Get(V2Context context)
     {

@@ -1,4 +1,7 @@
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Policies;
+using Kiln.Server.Audit;
 using Kiln.Server.Registry;
 using Microsoft.AspNetCore.Http;
 
@@ -14,9 +17,9 @@ internal sealed class ManifestEndpoints(
 {
     public void Map(V2Router router) =>
         router
-            .Map("GET", "{name}/manifests/{}", Get)
-            .Map("PUT", "{name}/manifests/{}", Put)
-            .Map("DELETE", "{name}/manifests/{}", Delete);
+            .Map("GET", "{name}/manifests/{}", Need.Pull, Get)
+            .Map("PUT", "{name}/manifests/{}", Need.Push(AuditActions.ManifestPush), Put)
+            .Map("DELETE", "{name}/manifests/{}", Need.Delete(AuditActions.ManifestDelete), Delete);
 
     private Task Get(V2Context context)
     {
@@ -73,6 +76,7 @@ internal sealed class ManifestEndpoints(
             Tags = [.. (reference.Tag is null ? asked : asked.Prepend(reference.Tag)).Distinct()],
             Precondition = context.Precondition(),
             Principal = context.Principal.Name,
+            MayBuild = context.Caller.May(context.Repository, Rights.Build),
             Origin = $"{context.Request.Scheme}://{context.Request.Host}",
         };
         var stored = await manifests.PutAsync(push, trigger, context.Cancel);

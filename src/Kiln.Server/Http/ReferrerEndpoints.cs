@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
 using Kiln.Server.Registry;
 
 namespace Kiln.Server.Http;
@@ -7,7 +8,7 @@ namespace Kiln.Server.Http;
 /// <summary>Listing referrers (distribution-spec, "Listing Referrers"): end-12.</summary>
 internal sealed class ReferrerEndpoints(Referrers referrers)
 {
-    public void Map(V2Router router) => router.Map("GET", "{name}/referrers/{}", List);
+    public void Map(V2Router router) => router.Map("GET", "{name}/referrers/{}", Need.Pull, List);
 
     // "If … the registry supports the referrers API, the registry MUST NOT return a 404 Not Found".
     private Task List(V2Context context)

@@ -1,6 +1,8 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Audit;
 using Kiln.Server.Builds.Secrets;
 using Microsoft.AspNetCore.Http;
 
@@ -11,7 +13,8 @@ namespace Kiln.Server.Http;
 /// </summary>
 internal sealed class SecretEndpoints(SecretVault vault)
 {
-    public void Map(V2Router router) => router.Map("POST", "{name}/_build/v1/secrets", Post);
+    public void Map(V2Router router) =>
+        router.Map("POST", "{name}/_build/v1/secrets", Need.Build(AuditActions.SecretStore), Post);
 
     private async Task Post(V2Context context)
     {

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
 using Kiln.Server.Registry;
 using Microsoft.AspNetCore.Http;
 
@@ -8,7 +9,7 @@ namespace Kiln.Server.Http;
 /// <summary>Listing tags (distribution-spec, "Listing Tags"): end-8.</summary>
 internal sealed class TagEndpoints(Tags tags)
 {
-    public void Map(V2Router router) => router.Map("GET", "{name}/tags/list", List);
+    public void Map(V2Router router) => router.Map("GET", "{name}/tags/list", Need.Pull, List);
 
     private async Task List(V2Context context)
     {

@@ -1,21 +1,24 @@
 using System.Globalization;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Policies;
+using Kiln.Server.Audit;
 using Kiln.Server.Registry;
 using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Http;
 
 /// <summary>Pushing blobs (distribution-spec, "Pushing blobs"): end-4, end-5, end-6, end-11, end-13, end-14.</summary>
-internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, ServerOptions options)
+internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, Gate gate, ServerOptions options)
 {
     public void Map(V2Router router) =>
         router
-            .Map("POST", "{name}/blobs/uploads/", Start)
-            .Map("POST", "{name}/blobs/uploads", Start)
-            .Map("GET", "{name}/blobs/uploads/{}", Status)
-            .Map("PATCH", "{name}/blobs/uploads/{}", Append)
-            .Map("PUT", "{name}/blobs/uploads/{}", Finish)
-            .Map("DELETE", "{name}/blobs/uploads/{}", Cancel);
+            .Map("POST", "{name}/blobs/uploads/", Need.Push(AuditActions.UploadStart, recorded: false), Start)
+            .Map("POST", "{name}/blobs/uploads", Need.Push(AuditActions.UploadStart, recorded: false), Start)
+            .Map("GET", "{name}/blobs/uploads/{}", Need.Push(AuditActions.Read, recorded: false), Status)
+            .Map("PATCH", "{name}/blobs/uploads/{}", Need.Push(AuditActions.UploadAppend, recorded: false), Append)
+            .Map("PUT", "{name}/blobs/uploads/{}", Need.Push(AuditActions.UploadFinish), Finish)
+            .Map("DELETE", "{name}/blobs/uploads/{}", Need.Push(AuditActions.UploadCancel), Cancel);
 
     private async Task Start(V2Context context)
     {
@@ -55,7 +58,19 @@ internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, ServerOption
             return false;
         }
 
-        var mounted = await blobs.MountAsync(context.Repository, digest, from, context.Cancel);
+        // Whoever may not read the other repository learns nothing of what is in it: the blob has to be pushed.
+        if (from is not null && !gate.MayMount(context.Http, context.Caller, context.Repository, from))
+        {
+            return false;
+        }
+
+        var mounted = await blobs.MountAsync(
+            context.Repository,
+            digest,
+            from,
+            other => context.Caller.RightsIn(other).HasFlag(Rights.Pull),
+            context.Cancel
+        );
         if (mounted)
         {
             context.WriteCreated("blobs", digest);

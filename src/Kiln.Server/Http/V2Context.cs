@@ -2,12 +2,16 @@ using System.Globalization;
 using Kiln.Oci;
 using Kiln.Server.Access;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Http.Features;
 
 namespace Kiln.Server.Http;
 
 /// <summary>One request under <c>/v2/</c>, with what its path named.</summary>
-internal sealed class V2Context(HttpContext http, RepositoryName? repository, IReadOnlyList<string> parameters)
+internal sealed class V2Context(
+    HttpContext http,
+    Caller caller,
+    RepositoryName? repository,
+    IReadOnlyList<string> parameters
+)
 {
     /// <summary>Entries of one page at most; who asks for more gets this many and a link to the next.</summary>
     public const int MaxPage = 10_000;
@@ -25,8 +29,9 @@ internal sealed class V2Context(HttpContext http, RepositoryName? repository, IR
 
     public bool IsHead => HttpMethods.IsHead(Request.Method);
 
-    /// <summary>Who asks; a bug where the connection was not looked at.</summary>
-    public Principal Principal => Http.Features.GetRequiredFeature<Principal>();
+    /// <summary>Who asks, and what they may.</summary>
+    public Caller Caller { get; } = caller;
+    public Principal Principal => Caller.Principal;
 
     /// <summary>A parameter of the query, the first of that name; null where there is none.</summary>
     /// <exception cref="OciException"><c>UNSUPPORTED</c>, 400: it has control characters, which no name here has.</exception>

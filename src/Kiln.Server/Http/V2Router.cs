@@ -1,5 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Kiln.Oci;
+using Kiln.Server.Access;
+using Kiln.Server.Access.Guard;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 
@@ -10,33 +12,42 @@ internal delegate Task V2Handler(V2Context context);
 
 /// <summary>
 /// The table of routes under <c>/v2/</c>. Names of repositories contain slashes, so a route is a fixed pattern at the
-/// path's end: <c>{name}/blobs/{}</c>. A pattern without <c>{name}</c> is the whole path. GET answers HEAD too.
+/// path's end: <c>{name}/blobs/{}</c>. A pattern without <c>{name}</c> is the whole path. GET answers HEAD too. There is
+/// no route without a word on who may use it.
 /// </summary>
-internal sealed class V2Router
+/// <param name="root">What every path begins with, with a slash at its end.</param>
+internal sealed class V2Router(Gate gate, RequestAudit audit, string root)
 {
+    /// <summary>The registry's own paths.</summary>
+    public const string Root = "/v2/";
+
     private readonly List<Route> _routes = [];
 
-    /// <summary>Adds a route; <paramref name="pattern"/> is what follows <c>/v2/</c>.</summary>
-    public V2Router Map(string method, string pattern, V2Handler handler)
+    /// <summary>Every route, for tests and documentation.</summary>
+    public IEnumerable<(string Method, string Pattern, Need Need)> Routes =>
+        _routes.SelectMany(r => r.Handlers.Select(h => (h.Key, r.Pattern, h.Value.Need)));
+
+    /// <summary>Adds a route; <paramref name="pattern"/> is what follows the root.</summary>
+    public V2Router Map(string method, string pattern, Need need, V2Handler handler)
     {
         var named = pattern.StartsWith("{name}/", StringComparison.Ordinal);
         var segments = (named ? pattern["{name}/".Length..] : pattern).Split('/');
         var route = _routes.Find(r => r.Named == named && r.Segments.SequenceEqual(segments, StringComparer.Ordinal));
         if (route is null)
         {
-            route = new Route(named, segments, new(StringComparer.OrdinalIgnoreCase));
+            route = new Route(pattern, named, segments, new(StringComparer.OrdinalIgnoreCase));
             _routes.Add(route);
         }
 
-        route.Handlers.Add(method, handler);
+        route.Handlers.Add(method, (need, handler));
         return this;
     }
 
     /// <summary>
-    /// Whether a request's path is <c>/v2</c> or under it, as the client wrote it: the framework's own path is decoded and
-    /// its dots are resolved, and two ways to read a path are one too many.
+    /// Whether a request's path is <c>/v2</c> (or the root of these routes) or under it, as the client wrote it: the
+    /// framework's own path is decoded and its dots are resolved, and two ways to read a path are one too many.
     /// </summary>
-    public static bool IsUnder(HttpContext http) => RawPath(http) is not null;
+    public bool IsUnder(HttpContext http) => RawPath(http) is not null;
 
     /// <summary>Answers a request for which <see cref="IsUnder"/> holds.</summary>
     /// <exception cref="OciException">The path, the name or the method is refused.</exception>
@@ -52,10 +63,10 @@ internal sealed class V2Router
             }
         }
 
-        throw new OciException(ErrorCodes.Unsupported, $"there is nothing at /v2/{V2Context.Shorten(path)}");
+        throw new OciException(ErrorCodes.Unsupported, $"there is nothing at {root}{V2Context.Shorten(path)}");
     }
 
-    private static Task Dispatch(HttpContext http, Route route, string? name, List<string> parameters)
+    private Task Dispatch(HttpContext http, Route route, string? name, List<string> parameters)
     {
         RepositoryName? repository = null;
         if (name is not null && !RepositoryName.TryParse(name, out repository))
@@ -67,7 +78,7 @@ internal sealed class V2Router
         }
 
         var method = HttpMethods.IsHead(http.Request.Method) ? HttpMethods.Get : http.Request.Method;
-        if (!route.Handlers.TryGetValue(method, out var handler))
+        if (!route.Handlers.TryGetValue(method, out var target))
         {
             var allowed = route.Handlers.Keys.SelectMany(m =>
                 HttpMethods.IsGet(m) ? [m, HttpMethods.Head] : new[] { m }
@@ -76,17 +87,42 @@ internal sealed class V2Router
             throw new OciException(ErrorCodes.MethodUnsupported, $"{http.Request.Method} is not supported here");
         }
 
-        var context = new V2Context(http, repository, parameters);
-        if (repository is not null && HttpMethods.IsGet(method))
-        {
-            context.AnswerNamespace();
-        }
-
-        return handler(context);
+        return RunAsync(http, target, repository, parameters);
     }
 
-    // The raw target, behind /v2/, or null: what a client encoded as %2F must not become a slash in a name.
-    private static string? RawPath(HttpContext http)
+    private async Task RunAsync(
+        HttpContext http,
+        (Need Need, V2Handler Handler) target,
+        RepositoryName? repository,
+        List<string> parameters
+    )
+    {
+        Caller? caller = null;
+        try
+        {
+            caller = await gate.AdmitAsync(http, target.Need, repository);
+            var context = new V2Context(http, caller, repository, parameters);
+            if (
+                repository is not null
+                && (HttpMethods.IsGet(http.Request.Method) || HttpMethods.IsHead(http.Request.Method))
+            )
+            {
+                context.AnswerNamespace();
+            }
+
+            await target.Handler(context);
+        }
+        catch (Exception e)
+        {
+            audit.Failed(http, target.Need, caller, repository, parameters, e);
+            throw;
+        }
+
+        audit.Done(http, target.Need, caller, repository, parameters);
+    }
+
+    // The raw target behind the root, or null: what a client encoded as %2F must not become a slash in a name.
+    private string? RawPath(HttpContext http)
     {
         var target = http.Features.Get<IHttpRequestFeature>()!.RawTarget;
         if (!target.StartsWith('/'))
@@ -99,12 +135,17 @@ internal sealed class V2Router
 
         var query = target.IndexOf('?', StringComparison.Ordinal);
         var path = query < 0 ? target : target[..query];
-        return path.StartsWith("/v2/", StringComparison.Ordinal) ? path["/v2/".Length..]
-            : path == "/v2" ? ""
+        return path.StartsWith(root, StringComparison.Ordinal) ? path[root.Length..]
+            : path.Length == root.Length - 1 && root.StartsWith(path, StringComparison.Ordinal) ? ""
             : null;
     }
 
-    private sealed record Route(bool Named, string[] Segments, Dictionary<string, V2Handler> Handlers)
+    private sealed record Route(
+        string Pattern,
+        bool Named,
+        string[] Segments,
+        Dictionary<string, (Need Need, V2Handler Handler)> Handlers
+    )
     {
         public bool Match(string[] path, out string? name, [NotNullWhen(true)] out List<string>? parameters)
         {

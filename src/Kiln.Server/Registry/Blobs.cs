@@ -11,6 +11,9 @@ namespace Kiln.Server.Registry;
 /// </summary>
 internal sealed class Blobs(Database database, IBlobStore store, Repositories repositories, TimeProvider time)
 {
+    // Of the repositories that have a blob, so many are tried as the one to mount it from.
+    private const int MaxMountSources = 1000;
+
     /// <summary>The size in bytes; null where the repository does not have the blob.</summary>
     public long? Size(RepositoryName repository, Digest digest) =>
         database.Read(c =>
@@ -74,30 +77,36 @@ internal sealed class Blobs(Database database, IBlobStore store, Repositories re
     /// repository").
     /// </summary>
     /// <param name="from">The other repository; null takes it from any.</param>
-    /// <returns>False where the blob is not there: the client has to push it.</returns>
+    /// <param name="mayRead">Whether the client may pull from the repository of a name.</param>
+    /// <returns>False where the blob is not there, as far as the client may know: it has to push it.</returns>
     public Task<bool> MountAsync(
         RepositoryName repository,
         Digest digest,
         RepositoryName? from,
+        Func<string, bool> mayRead,
         CancellationToken cancel
     ) =>
         database.WriteAsync(
             transaction =>
             {
-                var found = transaction.Scalar<long?>(
-                    """
-                    SELECT l.repository FROM repository_blobs l JOIN repositories r ON r.id = l.repository
-                    WHERE l.digest = @digest AND (r.name = @from OR @from = '') LIMIT 1
-                    """,
-                    ("digest", digest.ToString()),
-                    ("from", from?.Value ?? "")
-                );
-                if (found is not null)
+                var found = transaction
+                    .Query(
+                        """
+                        SELECT r.name FROM repository_blobs l JOIN repositories r ON r.id = l.repository
+                        WHERE l.digest = @digest AND (r.name = @from OR @from = '') LIMIT @limit
+                        """,
+                        row => row.GetString(0),
+                        ("digest", digest.ToString()),
+                        ("from", from?.Value ?? ""),
+                        ("limit", MaxMountSources)
+                    )
+                    .Exists(name => mayRead(name));
+                if (found)
                 {
                     Link(transaction, repositories.Ensure(transaction, repository), digest);
                 }
 
-                return found is not null;
+                return found;
             },
             cancel
         );

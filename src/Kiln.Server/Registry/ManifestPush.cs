@@ -25,6 +25,9 @@ internal sealed record ManifestPush
     /// <summary>Who pushes, as <see cref="Access.Principal.Name"/>.</summary>
     public required string Principal { get; init; }
 
+    /// <summary>Whether a recipe that is pushed may be built.</summary>
+    public bool MayBuild { get; init; } = true;
+
     /// <summary>Scheme and host under which the client reached the registry, for addresses in notices; null gives paths.</summary>
     public string? Origin { get; init; }
 }

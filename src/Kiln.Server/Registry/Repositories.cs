@@ -7,6 +7,8 @@ namespace Kiln.Server.Registry;
 /// <summary>Repositories by name. One comes to be with the first thing that is stored in it.</summary>
 internal sealed class Repositories(Database database, TimeProvider time)
 {
+    private const int MinBatch = 100;
+
     /// <summary>The key of a repository; null where there is none of that name.</summary>
     public long? Find(RepositoryName name) => database.Read(c => Find(c, name));
 
@@ -31,20 +33,34 @@ internal sealed class Repositories(Database database, TimeProvider time)
 
     /// <summary>Names in byte order of the repositories that hold a manifest, after the position <paramref name="last"/>.</summary>
     /// <param name="limit">Names at most.</param>
-    public Page<string> List(string? last, int limit) =>
+    /// <param name="mayList">Whether a name may be in the list.</param>
+    public Page<string> List(string? last, int limit, Func<string, bool> mayList)
+    {
+        var names = new List<string>();
+        // As many at a time as the page needs, since most of them, if not all, may be listed.
+        for (
+            var batch = Batch(last ?? "", limit);
+            batch.Count > 0 && names.Count <= limit;
+            batch = Batch(batch[^1], limit)
+        )
+        {
+            names.AddRange(batch.Where(mayList));
+        }
+
+        return names.Count <= limit ? new(names, More: false) : new([.. names.Take(limit)], More: true);
+    }
+
+    private List<string> Batch(string last, int limit) =>
         database.Read(c =>
-            Page<string>.Of(
-                limit,
-                c.Query(
-                    """
-                    SELECT r.name FROM repositories r
-                    WHERE r.name > @last AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository = r.id)
-                    ORDER BY r.name LIMIT @limit
-                    """,
-                    row => row.GetString(0),
-                    ("last", last ?? ""),
-                    ("limit", limit + 1L)
-                )
+            c.Query(
+                """
+                SELECT r.name FROM repositories r
+                WHERE r.name > @last AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository = r.id)
+                ORDER BY r.name LIMIT @limit
+                """,
+                row => row.GetString(0),
+                ("last", last),
+                ("limit", Math.Max(limit, MinBatch) + 1L)
             )
         );
 }

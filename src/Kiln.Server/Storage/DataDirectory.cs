@@ -9,6 +9,8 @@ namespace Kiln.Server.Storage;
 /// blobs/sha512/…
 /// uploads/ID                      bytes of uploads under way
 /// keys/secrets.key                encrypts build secrets (mode 0600)
+/// keys/tokens.key                 signs bearer tokens (mode 0600)
+/// audit.log                       what was changed by whom, as lines of JSON
 /// node/                           what the local build node keeps: bases, steps, builds
 /// tags.journal                    append-only: where tags pointed, beside the database
 /// </code>

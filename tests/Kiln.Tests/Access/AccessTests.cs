@@ -91,24 +91,6 @@ public sealed class AccessTests(ServerFixture fixture)
             PeerSockets.Ends(new IPEndPoint(IPAddress.Loopback, port), server, v6: false);
     }
 
-    [Theory]
-    [InlineData("http://0.0.0.0:5000", "access control")]
-    [InlineData("http://*:5000", "write an address")]
-    [InlineData("http://example.org:5000", "access control")]
-    [InlineData("http://127.0.0.1:5000;http://[::]:5000", "access control")]
-    [InlineData("https://127.0.0.1:5000", "write an address")]
-    [InlineData("nonsense", "write an address")]
-    public void An_address_that_others_could_reach_is_refused(string urls, string why)
-    {
-        var directory = Path.Combine(Path.GetTempPath(), "kiln-never-made");
-        var options = new ServerOptions { DataDirectory = directory, Urls = urls };
-
-        var refused = Assert.Throws<ServerStartException>(() => KilnServer.Create(options));
-
-        Assert.Contains(why, refused.Message);
-        Assert.False(Directory.Exists(directory));
-    }
-
     [Fact]
     public async Task IPv6_loopback_is_loopback_too()
     {

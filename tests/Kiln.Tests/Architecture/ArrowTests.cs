@@ -24,13 +24,15 @@ public sealed partial class ArrowTests
     /// <summary>Folders of the server, and those that each may use. A folder always knows itself.</summary>
     private static readonly Dictionary<string, string[]> ServerFolders = new(StringComparer.Ordinal)
     {
-        ["Http"] = ["Access", "Registry", "Builds"],
-        ["Access"] = ["Registry"],
+        ["Http"] = ["Access", "Registry", "Builds", "Audit"],
+        // Storage and Metadata: keys are files, machine tokens are rows.
+        ["Access"] = ["Registry", "Storage", "Metadata", "Audit"],
         // Storage: what a lease pushes is in no repository yet, so the registry's operations cannot hold it.
-        ["Builds"] = ["Registry", "Storage", "Metadata"],
+        ["Builds"] = ["Registry", "Storage", "Metadata", "Audit"],
         ["Registry"] = ["Storage", "Metadata"],
         ["Storage"] = [],
         ["Metadata"] = [],
+        ["Audit"] = [],
     };
 
     /// <summary>Folders of the node, and those that each may use.</summary>

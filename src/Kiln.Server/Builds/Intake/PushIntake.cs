@@ -29,6 +29,11 @@ internal sealed class PushIntake(RecipeReader recipes, JobIntake intake, Enlistm
             return null;
         }
 
+        if (!push.MayBuild)
+        {
+            return (_, _) => Refused($"{push.Principal} may not build in repository {push.Repository}");
+        }
+
         try
         {
             var tags = push.Tags.Select(t => t.Value).ToList();

@@ -16,6 +16,12 @@ using Kiln.Server.Registry;
 namespace Kiln.Server.Builds.Leases;
 
 /// <summary>
+/// Makes the login with which a build may read this registry for whoever asked for it; null where none is needed, or none
+/// is due.
+/// </summary>
+internal delegate LeaseRegistry? RequesterLogin(DbConnection connection, string principal);
+
+/// <summary>
 /// The lease protocol: claim, heartbeat, log, result, give back. The lease's id is the fencing token: once it is lost,
 /// by expiry or otherwise, every word under it is refused, even if nobody has taken over yet
 /// (build-extension, "Lease protocol").
@@ -30,6 +36,7 @@ internal sealed partial class LeaseDesk(
     BuildLog log,
     SecretVault secrets,
     Wakeups wakeups,
+    RequesterLogin login,
     BuildOptions options,
     TimeProvider time
 )
@@ -217,6 +224,7 @@ internal sealed partial class LeaseDesk(
             Attempt = row.Attempt,
             HeartbeatSeconds = Math.Clamp(options.LeaseSeconds / 3, 1, MaxHeartbeatSeconds),
             Task = task with { Secrets = values.Count == 0 ? null : values },
+            Registry = login(transaction.Connection!, row.RequestedBy),
         };
     }
 

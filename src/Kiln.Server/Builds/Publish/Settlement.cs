@@ -2,6 +2,7 @@ using System.Data.Common;
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server.Audit;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Queue;
 using Kiln.Server.Builds.Secrets;
@@ -20,6 +21,8 @@ internal sealed class Settlement(
     Subscriptions subscriptions,
     SecretVault secrets,
     Wakeups wakeups,
+    AuditLog audit,
+    Database database,
     TimeProvider time
 )
 {
@@ -80,6 +83,7 @@ internal sealed class Settlement(
                     Principal = job.CreatedBy,
                 }
             );
+            database.AfterCommit(transaction, () => Record(job, stored.Digest, tags));
             var result = new JobResult
             {
                 Manifest = new Descriptor
@@ -100,6 +104,26 @@ internal sealed class Settlement(
         {
             // A product that was there when the job joined it has been deleted since.
             return new Ending(BuildStates.Failed, FailureReasons.SystemError, e.Message);
+        }
+    }
+
+    // The requester is long gone: what moved the tags is the job.
+    private void Record(JobRow job, Digest digest, IReadOnlyList<string> tags)
+    {
+        foreach (var tag in tags)
+        {
+            audit.Write(
+                new AuditEntry
+                {
+                    Principal = job.CreatedBy,
+                    RequestId = job.Id,
+                    Action = AuditActions.TagMove,
+                    Repository = job.Repository.Value,
+                    Reference = tag,
+                    Digest = digest.ToString(),
+                    Outcome = AuditOutcomes.Done,
+                }
+            );
         }
     }
 

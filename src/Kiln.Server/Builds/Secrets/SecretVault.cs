@@ -28,7 +28,9 @@ internal sealed class SecretVault(
     /// <summary>Values of one user that no job has taken yet.</summary>
     private const int MaxUnused = 256;
     private const int KeyBytes = 32;
-    private readonly Lazy<byte[]> _key = new(() => ReadOrCreateKey(Path.Combine(directory.Keys, "secrets.key")));
+    private readonly Lazy<byte[]> _key = new(() =>
+        KeyFile.ReadOrCreate(Path.Combine(directory.Keys, "secrets.key"), KeyBytes)
+    );
 
     /// <summary>Keeps a value for a job that <paramref name="createdBy"/> will ask for.</summary>
     public Task<SecretReceipt> StoreAsync(
@@ -187,31 +189,5 @@ internal sealed class SecretVault(
             Encoding.ASCII.GetBytes(id)
         );
         return value;
-    }
-
-    private static byte[] ReadOrCreateKey(string path)
-    {
-        if (!File.Exists(path))
-        {
-            var fresh = path + ".new";
-            var options = new FileStreamOptions
-            {
-                Mode = FileMode.Create,
-                Access = FileAccess.Write,
-                UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-            };
-            using (var file = new FileStream(fresh, options))
-            {
-                file.Write(RandomNumberGenerator.GetBytes(KeyBytes));
-                file.Flush(flushToDisk: true);
-            }
-
-            File.Move(fresh, path);
-        }
-
-        var key = File.ReadAllBytes(path);
-        return key.Length == KeyBytes
-            ? key
-            : throw new InvalidDataException($"{path} does not hold a key of {KeyBytes} bytes");
     }
 }

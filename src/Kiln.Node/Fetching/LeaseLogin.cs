@@ -1,0 +1,30 @@
+using Kiln.BuildSpec;
+using Kiln.Client;
+using Kiln.Client.Credentials;
+using Kiln.Client.Registry;
+using Kiln.Oci;
+
+namespace Kiln.Node.Fetching;
+
+/// <summary>
+/// The login that came with a lease. A client of its own for each lease: tokens that one build was given must not serve
+/// the next.
+/// </summary>
+internal sealed class LeaseLogin(LeaseRegistry registry) : ICredentialSource
+{
+    /// <summary>Speaks to registries for a lease; null where it brings no login.</summary>
+    public static RegistryClient? Client(Lease lease, NodeOptions options, TimeProvider time) =>
+        lease.Registry is { } registry
+            ? new RegistryClient(
+                new RegistryClientOptions
+                {
+                    InsecureRegistries = options.InsecureRegistries,
+                    Credentials = new LeaseLogin(registry),
+                    Time = time,
+                }
+            )
+            : null;
+
+    public Login? Find(string host, RepositoryName? repository) =>
+        registry.Hosts.Contains(host, StringComparer.OrdinalIgnoreCase) ? new Login("build", registry.Token) : null;
+}

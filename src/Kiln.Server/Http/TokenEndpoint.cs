@@ -1,0 +1,167 @@
+using System.Text.Json;
+using Kiln.Oci;
+using Kiln.Server.Access;
+using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Logins;
+using Kiln.Server.Access.Policies;
+using Kiln.Server.Access.Tokens;
+using Kiln.Server.Audit;
+using Microsoft.AspNetCore.Http;
+
+namespace Kiln.Server.Http;
+
+/// <summary>
+/// <c>/token</c>: gives bearer tokens, by GET with Basic credentials or none, and by POST as OAuth 2.0 has it (token
+/// specification of the distribution project; RFC 6749, 4.3 and 6).
+/// </summary>
+internal sealed class TokenEndpoint(
+    AccessSetting setting,
+    PolicyStore policies,
+    Gate gate,
+    Login login,
+    RateLimits limits,
+    TokenSigner signer,
+    RequestAudit audit,
+    TimeProvider time
+)
+{
+    public const string Path = "/token";
+
+    private const int MaxFormBytes = 64 << 10;
+    private static readonly TimeSpan Lifetime = TimeSpan.FromMinutes(5);
+
+    public async Task AnswerAsync(HttpContext http)
+    {
+        if (setting.Mode != AccessMode.Policy)
+        {
+            throw new OciException(
+                ErrorCodes.Unsupported,
+                "this registry has no users, and asks nobody for a token; give kiln serve a --policy for that"
+            );
+        }
+
+        var policy = policies.Current;
+        if (HttpMethods.IsPost(http.Request.Method))
+        {
+            await PostAsync(http, policy);
+        }
+        else if (HttpMethods.IsGet(http.Request.Method))
+        {
+            var caller = await gate.IdentifyAsync(http, policy);
+            // A bearer token is no credential for another one: it would never end.
+            await WriteAsync(
+                http,
+                caller is { Scopes: null } ? caller : null,
+                TokenScope.Parse(http.Request.Query["scope"]),
+                policy
+            );
+        }
+        else
+        {
+            http.Response.Headers.Allow = "GET, POST";
+            throw new OciException(ErrorCodes.MethodUnsupported, "tokens are asked for with GET or POST");
+        }
+    }
+
+    private async Task PostAsync(HttpContext http, PolicyInForce policy)
+    {
+        var form = await ReadFormAsync(http);
+        var proof = (string?)form["grant_type"] switch
+        {
+            "password" => await gate.CheckPasswordAsync(
+                http,
+                form["username"].ToString(),
+                form["password"].ToString(),
+                policy
+            ),
+            // What docker keeps as an "identity token": a machine's or an issuer's token.
+            "refresh_token" => await RefreshAsync(http, form["refresh_token"].ToString(), policy),
+            _ => throw new OciException(
+                new ErrorCode("UNSUPPORTED", 400),
+                "grant_type must be password or refresh_token"
+            ),
+        };
+        await WriteAsync(http, proof?.Under(policy.Policy), TokenScope.Parse(form["scope"]), policy);
+    }
+
+    private async Task<Proof?> RefreshAsync(HttpContext http, string token, PolicyInForce policy)
+    {
+        limits.CheckFailures(http, policy.Policy.Limits);
+        var proof = await login.ByTokenAsync(token, policy, http.RequestAborted);
+        if (proof is { Scopes: null })
+        {
+            return proof;
+        }
+
+        limits.CountFailure(http, policy.Policy.Limits);
+        return null;
+    }
+
+    private async Task WriteAsync(
+        HttpContext http,
+        Caller? caller,
+        IReadOnlyList<TokenScope> asked,
+        PolicyInForce policy
+    )
+    {
+        if (caller is null)
+        {
+            audit.Write(http, Principal.Anonymous.Name, AuditActions.Login, AuditOutcomes.Refused);
+            http.Response.Headers.WWWAuthenticate = "Basic realm=\"kiln\", charset=\"UTF-8\"";
+            throw new OciException(
+                ErrorCodes.Unauthorized,
+                "the user or the password is wrong, or the token is expired or revoked"
+            );
+        }
+
+        limits.Count(http, caller, policy.Policy.Limits);
+        var now = time.GetUtcNow();
+        // What was given for a token does not outlive it.
+        var end = caller.Expires < now + Lifetime ? caller.Expires.Value : now + Lifetime;
+        var granted = Gate.Grant(caller, asked);
+        var token = signer.Sign(caller.Principal, granted, end);
+        var answer = new TokenAnswer
+        {
+            Token = token,
+            AccessToken = token,
+            ExpiresIn = (int)Math.Max(1, (end - now).TotalSeconds),
+            IssuedAt = now,
+            Scope = string.Join(' ', granted),
+        };
+        var response = http.Response;
+        response.Headers.CacheControl = "no-store";
+        response.ContentType = MediaTypes.Json;
+        await response.Body.WriteAsync(
+            JsonSerializer.SerializeToUtf8Bytes(answer, TokenJson.Default.TokenAnswer),
+            http.RequestAborted
+        );
+    }
+
+    private static async Task<IFormCollection> ReadFormAsync(HttpContext http)
+    {
+        if (
+            http.Request.ContentLength > MaxFormBytes
+            || http.Request.ContentType?.StartsWith(
+                "application/x-www-form-urlencoded",
+                StringComparison.OrdinalIgnoreCase
+            ) != true
+        )
+        {
+            throw new OciException(
+                new ErrorCode("UNSUPPORTED", 400),
+                $"the body must be a form (application/x-www-form-urlencoded) of {MaxFormBytes} bytes at most"
+            );
+        }
+
+        try
+        {
+            http.Features.Get<Microsoft.AspNetCore.Http.Features.IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize =
+                MaxFormBytes;
+            return await http.Request.ReadFormAsync(http.RequestAborted);
+        }
+        catch (InvalidDataException e)
+        {
+            throw new OciException(new ErrorCode("UNSUPPORTED", 400), e.Message);
+        }
+    }
+}
