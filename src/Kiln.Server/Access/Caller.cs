@@ -23,5 +23,11 @@ internal sealed record Caller(Principal Principal, Policy Policy, IReadOnlyList<
         return Scopes is null ? rights : rights & TokenScope.RightsIn(Scopes, repository);
     }
 
+    /// <summary>
+    /// Whether a repository may be in a list for the caller. A token for the catalogue names no repositories, so the policy
+    /// alone decides.
+    /// </summary>
+    public bool MayList(string repository) => Policy.RightsOf(Principal, repository).HasFlag(Rights.Pull);
+
     public bool May(RepositoryName repository, Rights rights) => (rights & ~RightsIn(repository)) == Rights.None;
 }

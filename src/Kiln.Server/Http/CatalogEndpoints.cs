@@ -1,7 +1,6 @@
 using System.Text.Json;
 using Kiln.Oci;
 using Kiln.Server.Access.Guard;
-using Kiln.Server.Access.Policies;
 using Kiln.Server.Registry;
 
 namespace Kiln.Server.Http;
@@ -14,11 +13,7 @@ internal sealed class CatalogEndpoints(Repositories repositories)
     private Task List(V2Context context)
     {
         var limit = Math.Min(context.PageSize() ?? V2Context.MaxPage, V2Context.MaxPage);
-        var page = repositories.List(
-            context.Query("last"),
-            limit,
-            name => context.Caller.RightsIn(name).HasFlag(Rights.Pull)
-        );
+        var page = repositories.List(context.Query("last"), limit, context.Caller.MayList);
         if (page.More && page.Items.Count > 0)
         {
             context.SetNext("/v2/_catalog", ("n", $"{limit}"), ("last", page.Items[^1]));

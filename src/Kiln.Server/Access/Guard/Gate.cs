@@ -162,8 +162,11 @@ internal sealed class Gate(
                 }
             }
             else if (
-                (scope.Name == TokenScope.Catalog.Name && scope.Type == TokenScope.Registry && MayList(caller))
-                || (scope.Name == TokenScope.Admin.Name && scope.Type == TokenScope.Registry && IsAdmin(caller))
+                (
+                    scope.Name == TokenScope.Catalog.Name
+                    && scope.Type == TokenScope.Registry
+                    && caller.Policy.MayAnything(caller.Principal)
+                ) || (scope.Name == TokenScope.Admin.Name && scope.Type == TokenScope.Registry && IsAdmin(caller))
             )
             {
                 granted.Add(scope with { Actions = [TokenScope.Every] });
@@ -224,14 +227,13 @@ internal sealed class Gate(
         {
             NeedKind.Nothing => true,
             NeedKind.Login => !caller.IsAnonymous || caller.Scopes is not null,
-            NeedKind.Catalog => MayList(caller),
+            // Nobody in particular has to bring a token too: clients that could log in would not, were they just answered.
+            NeedKind.Catalog => Covers(caller, TokenScope.Catalog)
+                && (!caller.IsAnonymous || caller.Scopes is not null),
             NeedKind.Repository => caller.May(repository!, need.Rights),
             NeedKind.AnyRight => caller.RightsIn(repository!) != Rights.None,
             _ => IsAdmin(caller),
         };
-
-    private static bool MayList(Caller caller) =>
-        Covers(caller, TokenScope.Catalog) && (!caller.IsAnonymous || caller.Policy.MayAnything(caller.Principal));
 
     private static bool IsAdmin(Caller caller) =>
         Covers(caller, TokenScope.Admin) && caller.Policy.IsAdmin(caller.Principal);
