@@ -7,6 +7,8 @@ using Kiln.Server.Builds;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Http;
 using Kiln.Server.Metadata;
+using Kiln.Server.Metadata.Postgres;
+using Kiln.Server.Metadata.Sqlite;
 using Kiln.Server.Registry;
 using Kiln.Server.Storage;
 using Kiln.Server.Storage.FileSystem;
@@ -92,7 +94,7 @@ public static partial class KilnServer
         // By a factory, so that its lock ends with the server.
         services.AddSingleton(_ => directory);
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton(provider => Database.Open(provider.GetRequiredService<DataDirectory>().DatabaseFile));
+        services.AddSingleton(OpenDatabase);
         services.AddSingleton<IBlobStore, FileSystemBlobStore>().AddSingleton<TagJournal>();
         services.AddSingleton<Repositories>().AddSingleton<Blobs>().AddSingleton<Uploads>();
         services.AddSingleton<Manifests>().AddSingleton<Tags>().AddSingleton<Referrers>();
@@ -110,6 +112,17 @@ public static partial class KilnServer
         }
 
         services.AddSingleton<TokenEndpoint>().AddSingleton<AdminEndpoints>();
+    }
+
+    private static Database OpenDatabase(IServiceProvider services)
+    {
+        var options = services.GetRequiredService<ServerOptions>();
+        return options.Database is { } address
+            ? new PostgresDatabase(
+                PostgresAddress.Parse(address, options.DatabasePasswordFile),
+                services.GetRequiredService<ILogger<PostgresDatabase>>()
+            )
+            : new SqliteDatabase(services.GetRequiredService<DataDirectory>().DatabaseFile);
     }
 
     private static void Pipeline(WebApplication app, ServerOptions options, AccessMode mode)

@@ -6,6 +6,15 @@ public sealed record ServerOptions
     /// <summary>The directory that holds everything the server keeps.</summary>
     public required string DataDirectory { get; init; }
 
+    /// <summary>
+    /// A PostgreSQL that keeps names and the build queue, as <c>postgres://USER@HOST[:PORT]/DATABASE</c>, for several
+    /// servers that work as one; null keeps them in a file of the data directory.
+    /// </summary>
+    public string? Database { get; init; }
+
+    /// <summary>A file whose first line is the database's password.</summary>
+    public string? DatabasePasswordFile { get; init; }
+
     /// <summary>Where to listen, for example <c>http://127.0.0.1:5000</c>. Port 0 takes a free one.</summary>
     public string Urls { get; init; } = "http://127.0.0.1:5000";
 

@@ -29,12 +29,21 @@ public sealed class TestServer : IAsyncDisposable
 {
     private readonly Func<ServerOptions, ServerOptions> _change;
     private readonly Action<IServiceCollection>? _services;
+    private readonly ServerOptions _options;
     private WebApplication? _app;
 
     private TestServer(Func<ServerOptions, ServerOptions>? change, Action<IServiceCollection>? services)
     {
         _change = change ?? (options => options);
         _services = services;
+        _options = TestState.Fresh(
+            new ServerOptions
+            {
+                DataDirectory = DataDirectory,
+                Urls = "http://127.0.0.1:0",
+                Build = new BuildOptions { LocalNode = false },
+            }
+        );
     }
 
     public string DataDirectory { get; } = Directory.CreateTempSubdirectory("kiln-test-").FullName;
@@ -77,13 +86,7 @@ public sealed class TestServer : IAsyncDisposable
 
     private async Task RunAsync()
     {
-        var options = new ServerOptions
-        {
-            DataDirectory = DataDirectory,
-            Urls = "http://127.0.0.1:0",
-            Build = new BuildOptions { LocalNode = false },
-        };
-        _app = KilnServer.Create(_change(options), _services);
+        _app = KilnServer.Create(_change(_options), _services);
         await _app.StartAsync();
         Http = new HttpClient { BaseAddress = new Uri(Url + "/v2/"), Timeout = TimeSpan.FromSeconds(30) };
     }

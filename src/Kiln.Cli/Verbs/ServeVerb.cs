@@ -14,7 +14,6 @@ internal static class ServeVerb
             HelpName = "URL",
             DefaultValueFactory = _ => "http://127.0.0.1:5000",
         };
-        var data = DataOption(shell);
         var noBuilds = new Option<bool>("--no-builds") { Description = "Be a registry only." };
         var unsafeBuilds = new Option<bool>("--unsafe-builds")
         {
@@ -29,12 +28,12 @@ internal static class ServeVerb
         var command = new Command("serve", "Run the registry and its build service.")
         {
             urls,
-            data,
             noBuilds,
             unsafeBuilds,
             hostNetwork,
             insecure,
         };
+        var state = StateOptions.On(command, shell);
         var limits = BuildLimits.On(command);
         var access = AccessSettings.On(command, shell);
         command.SetAction(
@@ -43,9 +42,8 @@ internal static class ServeVerb
                     shell,
                     () =>
                         RunAsync(
-                            new ServerOptions
+                            state.Of(parsed) with
                             {
-                                DataDirectory = Path.GetFullPath(parsed.GetRequiredValue(data)),
                                 Urls = parsed.GetRequiredValue(urls),
                                 Access = access.Apply(parsed),
                                 Build = limits.Apply(
@@ -78,18 +76,4 @@ internal static class ServeVerb
             throw CommandFailure.NotPossible(e.Message);
         }
     }
-
-    private static Option<string> DataOption(Shell shell) =>
-        new("--data")
-        {
-            Description = "The directory that holds everything the server keeps.",
-            HelpName = "DIR",
-            DefaultValueFactory = _ => DefaultData(shell.Variable),
-        };
-
-    // The place that the XDG base directory specification gives for a user's data.
-    private static string DefaultData(Func<string, string?> variable) =>
-        variable("XDG_DATA_HOME") is { Length: > 0 } data
-            ? Path.Combine(data, "kiln")
-            : Path.Combine(variable("HOME") is { Length: > 0 } home ? home : "/", ".local", "share", "kiln");
 }

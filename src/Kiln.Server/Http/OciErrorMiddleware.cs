@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Kiln.Oci;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
@@ -38,6 +39,17 @@ internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<O
                 new OciError(ErrorCodes.StorageFull, "the registry's disk is full; nothing was stored")
             );
         }
+        catch (DbException e) when (e.IsTransient)
+        {
+            LogDatabase(log, e.Message);
+            await OciErrorWriter.WriteAsync(
+                http,
+                new OciError(
+                    ErrorCodes.Unavailable,
+                    "the registry's database cannot be reached now; try again in a few seconds"
+                )
+            );
+        }
         catch (Exception e)
         {
             LogBug(log, http.Request.Method, http.Request.Path, e);
@@ -46,6 +58,9 @@ internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<O
             await OciErrorWriter.WriteAsync(http, new OciError(ErrorCodes.Internal, message));
         }
     }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "the database cannot be used: {Reason}")]
+    private static partial void LogDatabase(ILogger log, string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path} failed")]
     private static partial void LogBug(ILogger log, string method, string path, Exception exception);

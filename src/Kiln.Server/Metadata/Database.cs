@@ -1,71 +1,33 @@
-using System.Collections.Concurrent;
 using System.Data.Common;
 using System.Diagnostics;
-using System.Reflection;
-using Microsoft.Data.Sqlite;
 
 namespace Kiln.Server.Metadata;
 
 /// <summary>
-/// The metadata database: many readers, one writer. Work is written against <see cref="DbConnection"/> and the SQL that
-/// SQLite and PostgreSQL share, so that the second can take the first's place.
+/// The metadata database: many readers, and one writer at a time, whoever it is of all servers that share the database.
+/// Work is written against <see cref="DbConnection"/> and the SQL that SQLite and PostgreSQL share.
 /// </summary>
-internal sealed class Database : IDisposable
+internal abstract class Database : IDisposable
 {
-    private readonly string _connectionString;
-    private readonly SemaphoreSlim _writing = new(1, 1);
-    private readonly SqliteConnection _writer;
-    private readonly List<Action> _afterCommit = [];
+    private readonly WriteQueue _queue;
+    private volatile Action<string?>? _listeners;
 
-    // As many as ever read at one time. A pool of our own, since the driver's would ask for the pragmas anew each time.
-    private readonly ConcurrentBag<SqliteConnection> _readers = [];
+    // The work that runs, and its transaction: one at a time.
+    private QueuedWork? _current;
+    private DbTransaction? _transaction;
 
-    static Database() => SQLitePCL.Batteries_V2.Init();
-
-    private Database(string path)
-    {
-        _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString();
-        _writer = Open();
-    }
-
-    /// <summary>Opens the database, creates it where it is absent, and brings its schema up to date.</summary>
-    public static Database Open(string path)
-    {
-        var database = new Database(path);
-        database.Migrate();
-        return database;
-    }
+    /// <param name="maxBatch">Works that may share a transaction.</param>
+    protected Database(int maxBatch) => _queue = new WriteQueue(Commit, maxBatch);
 
     /// <summary>
-    /// Runs <paramref name="work"/> in one transaction; it is durable when this returns. Writers queue up; keep the work
-    /// short and free of other I/O.
+    /// Runs <paramref name="work"/> in a transaction, perhaps with others' work; it is durable when this returns. What it
+    /// wrote is undone when it throws. Writers queue up; keep the work short and free of other I/O.
     /// </summary>
     public async Task<T> WriteAsync<T>(Func<DbTransaction, T> work, CancellationToken cancel)
     {
-        await _writing.WaitAsync(cancel);
-        try
-        {
-            _afterCommit.Clear();
-            using var transaction = _writer.BeginTransaction(deferred: false);
-            var result = work(transaction);
-            transaction.Commit();
-            _afterCommit.ForEach(action => action());
-            return result;
-        }
-        finally
-        {
-            _writing.Release();
-        }
-    }
-
-    /// <summary>
-    /// Runs <paramref name="action"/> once <paramref name="transaction"/>, the one under way, is durable, in the order of
-    /// the commits; not at all when it is rolled back. The next writer waits meanwhile: be brief and do not throw.
-    /// </summary>
-    public void AfterCommit(DbTransaction transaction, Action action)
-    {
-        Debug.Assert(transaction.Connection == _writer, "only a transaction of WriteAsync has an end to wait for");
-        _afterCommit.Add(action);
+        var queued = new QueuedWork<T>(work, cancel);
+        await _queue.RunAsync(queued);
+        return queued.Result;
     }
 
     /// <inheritdoc cref="WriteAsync{T}"/>
@@ -79,66 +41,116 @@ internal sealed class Database : IDisposable
             cancel
         );
 
-    /// <summary>Runs a query on a pooled connection that sees only what is committed.</summary>
-    public T Read<T>(Func<DbConnection, T> work)
+    /// <summary>
+    /// Runs <paramref name="action"/> once the work under way in <paramref name="transaction"/> is durable, in the order
+    /// of the commits; not at all when it is undone. The next writer waits meanwhile: be brief and do not throw.
+    /// </summary>
+    public void AfterCommit(DbTransaction transaction, Action action) => Current(transaction).AfterCommit.Add(action);
+
+    /// <summary>
+    /// Has <paramref name="hear"/> called after each commit, here or on another server of this database, of work that
+    /// called <see cref="Signal"/>, with the topic; with null where signals may have been missed. It must be brief and not
+    /// throw.
+    /// </summary>
+    public void Listen(Action<string?> hear) => _listeners += hear;
+
+    /// <summary>Tells who listens, here and on every server of this database, once the work is durable.</summary>
+    /// <param name="topic">Of at most a hundred characters, without a blank.</param>
+    public void Signal(DbTransaction transaction, string topic)
     {
-        var connection = _readers.TryTake(out var idle) ? idle : Open();
+        var topics = Current(transaction).Topics;
+        if (!topics.Contains(topic, StringComparer.Ordinal))
+        {
+            topics.Add(topic);
+        }
+    }
+
+    /// <summary>Runs a query on a pooled connection that sees only what is committed.</summary>
+    public abstract T Read<T>(Func<DbConnection, T> work);
+
+    /// <summary>A transaction under way is finished first: it may be somebody's acknowledged push.</summary>
+    public void Dispose()
+    {
+        _queue.CloseAsync().GetAwaiter().GetResult();
+        Close();
+    }
+
+    /// <summary>Begins a transaction that has the writer to itself.</summary>
+    protected abstract DbTransaction Begin();
+
+    /// <summary>Called in a transaction before its commit, with what other servers have to hear of.</summary>
+    protected virtual void Announce(DbTransaction transaction, IReadOnlyCollection<string> topics) { }
+
+    /// <summary>Called when a transaction is over.</summary>
+    protected virtual void End(DbTransaction transaction) => transaction.Dispose();
+
+    protected abstract void Close();
+
+    protected void Raise(string? topic) => _listeners?.Invoke(topic);
+
+    private QueuedWork Current(DbTransaction transaction)
+    {
+        Debug.Assert(transaction == _transaction, "only work of WriteAsync has a commit to wait for");
+        return _current!;
+    }
+
+    private void Commit(IReadOnlyList<QueuedWork> batch)
+    {
+        var transaction = _transaction = Begin();
         try
         {
-            return work(connection);
+            foreach (var work in batch)
+            {
+                _current = work;
+                Run(transaction, work, alone: batch.Count == 1);
+            }
+
+            var done = batch.Where(work => work.Fault is null).ToList();
+            if (done.Count == 0)
+            {
+                transaction.Rollback();
+                return;
+            }
+
+            Announce(transaction, done.SelectMany(work => work.Topics).ToHashSet(StringComparer.Ordinal));
+            transaction.Commit();
+            foreach (var work in done)
+            {
+                work.AfterCommit.ForEach(action => action());
+                work.Topics.ForEach(Raise);
+            }
         }
         finally
         {
-            _readers.Add(connection);
+            (_transaction, _current) = (null, null);
+            End(transaction);
         }
     }
 
-    public void Dispose()
+    // Alone, the transaction itself undoes what the work wrote; among others a savepoint does.
+    private static void Run(DbTransaction transaction, QueuedWork work, bool alone)
     {
-        // A transaction under way is finished first: it may be somebody's acknowledged push.
-        _writing.Wait();
-        foreach (var reader in _readers)
+        const string savepoint = "work";
+        try
         {
-            reader.Dispose();
+            if (!alone)
+            {
+                transaction.Save(savepoint);
+            }
+
+            work.Run(transaction);
+            if (!alone)
+            {
+                transaction.Release(savepoint);
+            }
         }
-
-        _writer.Dispose();
-        _writing.Dispose();
-    }
-
-    private SqliteConnection Open()
-    {
-        var connection = new SqliteConnection(_connectionString);
-        connection.Open();
-        // FULL: a commit is on disk when it returns, which is what "acknowledged" means here.
-        connection.Run(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
-        );
-        return connection;
-    }
-
-    private void Migrate()
-    {
-        _writer.Run("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY) WITHOUT ROWID");
-        const string prefix = "Kiln.Server.Metadata.Migrations.sqlite.";
-        var assembly = Assembly.GetExecutingAssembly();
-        foreach (var resource in assembly.GetManifestResourceNames().Order(StringComparer.Ordinal))
+        catch (Exception e)
         {
-            if (!resource.StartsWith(prefix, StringComparison.Ordinal))
+            work.Fail(e);
+            if (!alone)
             {
-                continue;
+                transaction.Rollback(savepoint);
             }
-
-            var name = resource[prefix.Length..];
-            using var transaction = _writer.BeginTransaction(deferred: false);
-            if (_writer.Scalar<string>("SELECT name FROM migrations WHERE name = @name", ("name", name)) is null)
-            {
-                using var reader = new StreamReader(assembly.GetManifestResourceStream(resource)!);
-                _writer.Run(reader.ReadToEnd());
-                _writer.Run("INSERT INTO migrations (name) VALUES (@name)", ("name", name));
-            }
-
-            transaction.Commit();
         }
     }
 }

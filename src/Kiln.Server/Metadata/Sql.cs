@@ -1,5 +1,7 @@
 using System.Data.Common;
 using System.Globalization;
+using Kiln.Server.Metadata.Postgres;
+using Npgsql;
 
 namespace Kiln.Server.Metadata;
 
@@ -61,7 +63,8 @@ internal static class Sql
     )
     {
         using var command = connection.Command(sql, values);
-        using var reader = command.ExecuteReader();
+        using var answer = command.ExecuteReader();
+        using var reader = answer is NpgsqlDataReader postgres ? new PostgresRows(postgres) : answer;
         var rows = new List<T>();
         while (reader.Read())
         {
@@ -93,11 +96,12 @@ internal static class Sql
     {
         var command = connection.CreateCommand();
         command.CommandText = sql;
+        var postgres = connection is NpgsqlConnection;
         foreach (var (name, value) in values)
         {
             var parameter = command.CreateParameter();
             parameter.ParameterName = "@" + name;
-            parameter.Value = value ?? DBNull.Value;
+            parameter.Value = value is string text && postgres ? PostgresText.Clean(text) : value ?? DBNull.Value;
             command.Parameters.Add(parameter);
         }
 

@@ -42,12 +42,13 @@ internal sealed class BuildServer : IAsyncDisposable
 
     public static async Task<BuildServer> StartAsync(
         Func<BuildOptions, BuildOptions>? change = null,
-        bool fakeTime = false
+        bool fakeTime = false,
+        Func<ServerOptions, ServerOptions>? options = null
     )
     {
         var time = fakeTime ? new FakeTimeProvider(new DateTimeOffset(2026, 11, 23, 8, 0, 0, TimeSpan.Zero)) : null;
         var server = await TestServer.StartAsync(
-            options => options with { Build = (change ?? (b => b))(options.Build) },
+            o => (options ?? (same => same))(o) with { Build = (change ?? (b => b))(o.Build) },
             services =>
             {
                 if (time is not null)

@@ -5,9 +5,10 @@ namespace Kiln.Server.Builds.Progress;
 
 /// <summary>
 /// Wakes those who wait for the queue or for a job. A wake-up carries nothing: what happened is in the database, and
-/// who waits asks there again. Take <see cref="Next"/> first, look into the database, then wait.
+/// who waits asks there again. Take <see cref="Next"/> first, look into the database, then wait. They come from every
+/// server that shares the database.
 /// </summary>
-internal sealed class Wakeups(Database database, TimeProvider time)
+internal sealed class Wakeups
 {
     /// <summary>Something can be claimed.</summary>
     public const string Queue = "queue";
@@ -16,6 +17,14 @@ internal sealed class Wakeups(Database database, TimeProvider time)
     // another's sake looks into the database in vain, no more.
     private const int Slots = 4096;
     private readonly TaskCompletionSource[] _waiting = [.. Enumerable.Range(0, Slots).Select(_ => NewSlot())];
+    private readonly Database _database;
+    private readonly TimeProvider _time;
+
+    public Wakeups(Database database, TimeProvider time)
+    {
+        (_database, _time) = (database, time);
+        database.Listen(Wake);
+    }
 
     /// <summary>The topic of a job: its state, its progress, its log.</summary>
     public static string Job(string id) => "job:" + id;
@@ -33,17 +42,31 @@ internal sealed class Wakeups(Database database, TimeProvider time)
         }
 
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        var first = await Task.WhenAny(next, Task.Delay(wait, time, stop.Token));
+        var first = await Task.WhenAny(next, Task.Delay(wait, _time, stop.Token));
         await stop.CancelAsync();
         cancel.ThrowIfCancellationRequested();
         return first == next;
     }
 
     /// <summary>Wakes who waits for <paramref name="topic"/> once the transaction is durable.</summary>
-    public void AfterCommit(DbTransaction transaction, string topic) =>
-        database.AfterCommit(transaction, () => Wake(topic));
+    public void AfterCommit(DbTransaction transaction, string topic) => _database.Signal(transaction, topic);
 
-    private void Wake(string topic) => Interlocked.Exchange(ref _waiting[Slot(topic)], NewSlot()).TrySetResult();
+    // Null: wake-ups may have been missed, so that everybody has to look.
+    private void Wake(string? topic)
+    {
+        if (topic is not null)
+        {
+            Wake(Slot(topic));
+            return;
+        }
+
+        for (var slot = 0; slot < Slots; slot++)
+        {
+            Wake(slot);
+        }
+    }
+
+    private void Wake(int slot) => Interlocked.Exchange(ref _waiting[slot], NewSlot()).TrySetResult();
 
     private static int Slot(string topic) =>
         (string.GetHashCode(topic, StringComparison.Ordinal) & int.MaxValue) % Slots;

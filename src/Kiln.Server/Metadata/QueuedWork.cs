@@ -1,0 +1,45 @@
+using System.Data.Common;
+
+namespace Kiln.Server.Metadata;
+
+/// <summary>One caller's part of a transaction: what it does, what is to happen after the commit, how it came out.</summary>
+internal abstract class QueuedWork(CancellationToken cancel)
+{
+    private readonly TaskCompletionSource<bool> _turn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>What happens once the work is durable, in order.</summary>
+    public List<Action> AfterCommit { get; } = [];
+
+    /// <summary>Who is to be woken once the work is durable.</summary>
+    public List<string> Topics { get; } = [];
+
+    /// <summary>Why the work is not done; null while nothing speaks against it.</summary>
+    public Exception? Fault { get; private set; }
+
+    /// <summary>Ends when it is this caller's turn to run a transaction (true), or when its work is done (false).</summary>
+    public Task<bool> Turn => _turn.Task;
+
+    public void Lead() => _turn.TrySetResult(true);
+
+    public void Done() => _turn.TrySetResult(false);
+
+    public void Fail(Exception fault) => Fault ??= fault;
+
+    /// <summary>Does the work, unless its caller has gone away.</summary>
+    public void Run(DbTransaction transaction)
+    {
+        cancel.ThrowIfCancellationRequested();
+        Execute(transaction);
+    }
+
+    protected abstract void Execute(DbTransaction transaction);
+}
+
+/// <inheritdoc/>
+internal sealed class QueuedWork<T>(Func<DbTransaction, T> work, CancellationToken cancel) : QueuedWork(cancel)
+{
+    /// <summary>What the work returned; only after it is durable.</summary>
+    public T Result { get; private set; } = default!;
+
+    protected override void Execute(DbTransaction transaction) => Result = work(transaction);
+}
