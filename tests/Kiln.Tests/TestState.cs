@@ -1,4 +1,5 @@
 using Kiln.Server;
+using Kiln.Server.Metadata.Postgres;
 using Kiln.TestPrograms;
 using Kiln.Tests;
 using Npgsql;
@@ -13,7 +14,12 @@ namespace Kiln.Tests;
 /// </summary>
 public sealed class TestState : IDisposable
 {
-    private static readonly Lazy<PostgresServer> Postgres = new(() => PostgresServer.Start());
+    private static readonly Lazy<PostgresServer> Postgres = new(() =>
+    {
+        // What a conflict does now and then is done to all.
+        PostgresDatabase.RunTwice = true;
+        return PostgresServer.Start();
+    });
 
     /// <summary>Whether names and the queue are in a PostgreSQL.</summary>
     public static bool IsPostgres => Environment.GetEnvironmentVariable("KILN_TEST_DATABASE") == "postgres";

@@ -1,10 +1,15 @@
 using System.Data.Common;
+using System.Diagnostics;
 
 namespace Kiln.Server.Metadata;
 
 /// <summary>One caller's part of a transaction: what it does, what is to happen after the commit, how it came out.</summary>
 internal abstract class QueuedWork(CancellationToken cancel)
 {
+    // Work is synchronous.
+    [ThreadStatic]
+    private static QueuedWork? _current;
+
     private readonly TaskCompletionSource<bool> _turn = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>What happens once the work is durable, in order.</summary>
@@ -16,6 +21,8 @@ internal abstract class QueuedWork(CancellationToken cancel)
     /// <summary>Why the work is not done; null while nothing speaks against it.</summary>
     public Exception? Fault { get; private set; }
 
+    private DbTransaction? Transaction { get; set; }
+
     /// <summary>Ends when it is this caller's turn to run a transaction (true), or when its work is done (false).</summary>
     public Task<bool> Turn => _turn.Task;
 
@@ -25,11 +32,29 @@ internal abstract class QueuedWork(CancellationToken cancel)
 
     public void Fail(Exception fault) => Fault ??= fault;
 
-    /// <summary>Does the work, unless its caller has gone away.</summary>
+    /// <summary>Does the work, unless its caller has gone away. What an earlier try left is forgotten.</summary>
     public void Run(DbTransaction transaction)
     {
         cancel.ThrowIfCancellationRequested();
-        Execute(transaction);
+        AfterCommit.Clear();
+        Topics.Clear();
+        (Fault, Transaction) = (null, transaction);
+        _current = this;
+        try
+        {
+            Execute(transaction);
+        }
+        finally
+        {
+            (_current, Transaction) = (null, null);
+        }
+    }
+
+    /// <summary>The work that this thread does in a transaction.</summary>
+    public static QueuedWork Current(DbTransaction transaction)
+    {
+        Debug.Assert(transaction == _current?.Transaction, "only work of WriteAsync has a commit to wait for");
+        return _current!;
     }
 
     protected abstract void Execute(DbTransaction transaction);

@@ -98,13 +98,22 @@ public sealed class SecretTests
             var text = Encoding.UTF8.GetBytes("x line-two y line-one\nline-two\n z line");
             var at = Math.Min(cut, text.Length);
             var output = Encoding.UTF8.GetString([
-                .. mask.Next(text.AsMemory(0, at)).Span,
-                .. mask.Next(text.AsMemory(at)).Span,
-                .. mask.Flush().Span,
+                .. Written(mask, text.AsMemory(0, at)),
+                .. Written(mask, text.AsMemory(at)),
+                .. mask.Rest.Span,
             ]);
 
             Assert.Equal("x *** y *** z line", output);
         }
+    }
+
+    private static byte[] Written(SecretMask mask, ReadOnlyMemory<byte> text)
+    {
+        // As by a transaction that is run again.
+        mask.Next(text);
+        var output = mask.Next(text).ToArray();
+        mask.Advance();
+        return output;
     }
 
     private static async Task<SecretReceipt> UploadAsync(BuildServer server)

@@ -63,7 +63,16 @@ public sealed class WriteTests(ServerFixture fixture)
                 Database.WriteAsync(
                     transaction =>
                     {
-                        Database.AfterCommit(transaction, () => happened.Add(i));
+                        Database.AfterCommit(
+                            transaction,
+                            () =>
+                            {
+                                lock (happened)
+                                {
+                                    happened.Add(i);
+                                }
+                            }
+                        );
                         if (i % 5 == 0)
                         {
                             throw new InvalidOperationException();
@@ -78,7 +87,11 @@ public sealed class WriteTests(ServerFixture fixture)
             await Record.ExceptionAsync(() => work);
         }
 
-        Assert.Equal(Enumerable.Range(0, 50).Where(i => i % 5 != 0), happened);
+        // PostgreSQL runs transactions of several callers beside one another.
+        Assert.Equal(
+            Enumerable.Range(0, 50).Where(i => i % 5 != 0),
+            TestState.IsPostgres ? happened.Order() : happened
+        );
     }
 
     [Fact]

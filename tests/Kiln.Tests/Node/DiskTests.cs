@@ -111,7 +111,9 @@ public sealed class DiskTests : IDisposable
         ]);
         var log = Encoding.UTF8.GetBytes(string.Concat(Enumerable.Repeat("compiling and linking\n", 50_000)));
         var watch = Stopwatch.StartNew();
-        Assert.Equal(log.Length, mask.Next(log).Length + mask.Flush().Length);
+        var written = mask.Next(log).Length;
+        mask.Advance();
+        Assert.Equal(log.Length, written + mask.Rest.Length);
         Assert.True(watch.Elapsed < TimeSpan.FromSeconds(2), $"{watch.Elapsed}");
     }
 

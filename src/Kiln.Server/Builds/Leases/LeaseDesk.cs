@@ -111,7 +111,9 @@ internal sealed partial class LeaseDesk(
             transaction =>
             {
                 var row = Held(transaction.Connection!, lease);
-                log.Append(transaction, row.Id, Mask(lease).Next(text));
+                var mask = Mask(lease);
+                log.Append(transaction, row.Id, mask.Next(text));
+                database.AfterCommit(transaction, mask.Advance);
             },
             cancel
         );
@@ -161,7 +163,7 @@ internal sealed partial class LeaseDesk(
             transaction =>
             {
                 var held = Held(transaction.Connection!, lease);
-                log.Append(transaction, held.Id, Mask(lease).Flush());
+                log.Append(transaction, held.Id, Mask(lease).Rest);
                 var state = End(transaction, held, result, product, fault, hash);
                 settlement.SettleSubscribers(transaction, held.Id);
                 return state == BuildStates.Succeeded;
@@ -181,7 +183,7 @@ internal sealed partial class LeaseDesk(
         var (what, outcome) = Again(row, new ExecutionOutcome { Message = why });
         executions.Move(transaction, row.Id, what, outcome);
         settlement.SettleSubscribers(transaction, row.Id);
-        _masks.TryRemove(row.Lease ?? "", out _);
+        database.AfterCommit(transaction, () => _masks.TryRemove(row.Lease ?? "", out _));
     }
 
     /// <summary>The execution that the lease holds.</summary>
@@ -209,7 +211,7 @@ internal sealed partial class LeaseDesk(
             return null;
         }
 
-        _masks[row.Lease!] = new SecretMask(values);
+        database.AfterCommit(transaction, () => _masks[row.Lease!] = new SecretMask(values));
         var header = $"# attempt {row.Attempt} on {row.Node}, {row.Platform}\n";
         log.Append(transaction, row.Id, Encoding.UTF8.GetBytes(header));
         settlement.SettleSubscribers(transaction, row.Id);

@@ -19,6 +19,7 @@ internal sealed class SecretMask
     // By their first bytes: a value of many lines is many values, and every byte of the log is looked at.
     private readonly Dictionary<uint, List<byte[]>> _byStart = [];
     private byte[] _held = [];
+    private byte[] _heldNext = [];
 
     public SecretMask(IEnumerable<LeaseSecret> secrets)
     {
@@ -37,7 +38,10 @@ internal sealed class SecretMask
         }
     }
 
-    /// <summary>What of the log so far can be written now.</summary>
+    /// <summary>
+    /// What of the log so far can be written now. The same is asked again, for example by a transaction that is run again,
+    /// until <see cref="Advance"/> says that it was written.
+    /// </summary>
     public ReadOnlyMemory<byte> Next(ReadOnlyMemory<byte> text)
     {
         if (_values.Count == 0)
@@ -47,18 +51,15 @@ internal sealed class SecretMask
 
         byte[] all = [.. _held, .. text.Span];
         var output = new ArrayBufferWriter<byte>();
-        var rest = Replace(all, output);
-        _held = rest.ToArray();
+        _heldNext = Replace(all, output).ToArray();
         return output.WrittenMemory;
     }
 
+    /// <summary>Goes on behind what the last call of <see cref="Next"/> was given.</summary>
+    public void Advance() => _held = _heldNext;
+
     /// <summary>What was held back, at the log's end.</summary>
-    public ReadOnlyMemory<byte> Flush()
-    {
-        var held = _held;
-        _held = [];
-        return held;
-    }
+    public ReadOnlyMemory<byte> Rest => _held;
 
     /// <summary>A whole text with the values replaced.</summary>
     public string? Apply(string? text)

@@ -6,19 +6,22 @@ using Npgsql;
 namespace Kiln.Server.Metadata.Postgres;
 
 /// <summary>
-/// The database in a PostgreSQL that several servers share. One of them writes at a time, under an advisory lock that
-/// ends with the transaction (docs/adr: why not SERIALIZABLE); all read as they like.
+/// The database in a PostgreSQL that several servers share. Transactions are SERIALIZABLE: those that got in each other's
+/// way are run again, and one that has no luck has the database for itself (docs/adr: why not one writer at a time).
 /// </summary>
 internal sealed class PostgresDatabase : Database
 {
-    // Each savepoint is a subtransaction, and beyond 64 of them every reader's snapshots get slow.
-    private const int MaxBatch = 32;
-
     // "kiln": tells our lock from those of others in the same database; the schema is the other half of its name.
     private const int LockClass = 0x6b696c6e;
 
-    // Payloads of NOTIFY are shorter than 8,000 bytes.
-    private const int MaxPayload = 7500;
+    // Connections of one server that write at a time.
+    private const int MaxWriters = 16;
+
+    // Tries beside others, before the one that keeps all others out.
+    private const int SharedTries = 4;
+
+    // Tries to reach the database.
+    private const int ConnectionTries = 3;
 
     // Queries block their thread for as long as the network takes; so many of them must not wait for one another.
     private const int MinThreads = 48;
@@ -26,12 +29,11 @@ internal sealed class PostgresDatabase : Database
     private readonly NpgsqlDataSource _source;
     private readonly PostgresAddress _address;
     private readonly PostgresSignals _signals;
-    private readonly string _announcer = Guid.NewGuid().ToString("n");
+    private readonly SemaphoreSlim _writers = new(MaxWriters);
 
     /// <summary>Connects, and brings the schema up to date; of several servers that start at once, one does.</summary>
     /// <exception cref="ServerStartException">There is no such database, or it does not let us in.</exception>
     public PostgresDatabase(PostgresAddress address, ILogger log)
-        : base(MaxBatch)
     {
         _address = address;
         var builder = new NpgsqlSlimDataSourceBuilder(address.Connection.ConnectionString);
@@ -49,105 +51,152 @@ internal sealed class PostgresDatabase : Database
             throw new ServerStartException($"cannot use the database at {address}: {e.Message}", e);
         }
 
-        _signals = new PostgresSignals(_source, address.Channel, _announcer, Raise, log);
+        _signals = new PostgresSignals(_source, address.Channel, Raise, log);
     }
+
+    /// <summary>Has every work run a second time, its first run undone: for tests of that it may.</summary>
+    internal static bool RunTwice { get; set; }
 
     public override T Read<T>(Func<DbConnection, T> work)
     {
-        using var connection = _source.OpenConnection();
-        return work(connection);
-    }
-
-    protected override DbTransaction Begin()
-    {
         try
         {
-            return Lock();
+            using var connection = _source.OpenConnection();
+            return work(connection);
         }
         catch (NpgsqlException e) when (e.IsTransient)
         {
-            // A pooled connection whose server was restarted since. Nothing has happened on it yet.
-            return Lock();
+            // A pooled connection whose server was restarted since; the others are no better.
+            _source.Clear();
+            using var connection = _source.OpenConnection();
+            return work(connection);
         }
     }
 
-    protected override void Announce(DbTransaction transaction, IReadOnlyCollection<string> topics)
+    public override void Dispose()
     {
-        var payload = _announcer;
-        foreach (var topic in topics)
+        for (var i = 0; i < MaxWriters; i++)
         {
-            if (payload.Length + topic.Length >= MaxPayload)
-            {
-                Notify(transaction, payload);
-                payload = _announcer;
-            }
-
-            payload += ' ' + topic;
+            _writers.Wait();
         }
 
-        if (topics.Count > 0)
-        {
-            Notify(transaction, payload);
-        }
-    }
-
-    protected override void End(DbTransaction transaction)
-    {
-        var connection = transaction.Connection;
-        base.End(transaction);
-        connection?.Dispose();
-    }
-
-    protected override void Close()
-    {
         _signals.Dispose();
         _source.Dispose();
+        _writers.Dispose();
     }
 
-    private void Notify(DbTransaction transaction, string payload) =>
-        transaction.Scalar<object>(
-            "SELECT pg_notify(@channel, @payload)",
-            ("channel", _address.Channel),
-            ("payload", payload)
-        );
-
-    private NpgsqlTransaction Lock()
+    protected override async Task RunAsync(QueuedWork work, CancellationToken cancel)
     {
-        var connection = _source.OpenConnection();
+        await _writers.WaitAsync(cancel);
         try
         {
-            // Each statement sees what was committed before it; with the lock, that is all there is to see.
-            var transaction = connection.BeginTransaction(IsolationLevel.ReadCommitted);
-            connection.Run(
-                "SELECT pg_advisory_xact_lock(@class, hashtext(@schema))",
-                ("class", LockClass),
-                ("schema", _address.Schema)
-            );
-            return transaction;
-        }
-        catch
-        {
-            connection.Dispose();
-            throw;
-        }
-    }
-
-    private void Migrate()
-    {
-        var transaction = Begin();
-        try
-        {
-            if (_address.Schema != "public")
+            for (var tries = 1; !Try(work, tries); tries++)
             {
-                transaction.Run($"CREATE SCHEMA IF NOT EXISTS {_address.Schema}");
+                // Those who met are not to meet again.
+                await Task.Delay(
+                    TimeSpan.FromMilliseconds(Random.Shared.Next(1, 5 * tries)),
+                    TimeProvider.System,
+                    cancel
+                );
             }
-
-            MigrationFiles.Apply(transaction, "postgres");
-            transaction.Commit();
         }
         finally
         {
-            End(transaction);
+            _writers.Release();
+        }
+    }
+
+    /// <summary>Whether the work is done; false where it is to be tried again.</summary>
+    private bool Try(QueuedWork work, int tries)
+    {
+        var alone = tries > SharedTries;
+        var committing = false;
+        try
+        {
+            using var connection = _source.OpenConnection();
+            using var exclusive = alone ? new Exclusive(this, connection) : null;
+            using var transaction = connection.BeginTransaction(IsolationLevel.Serializable);
+            if (!alone)
+            {
+                Lock(connection, "pg_advisory_xact_lock_shared");
+            }
+
+            work.Run(transaction);
+            if (RunTwice && tries == 1)
+            {
+                return false;
+            }
+
+            _signals.Announce(transaction, work.Topics);
+            committing = true;
+            transaction.Commit();
+        }
+        catch (PostgresException e) when (!alone && IsConflict(e))
+        {
+            return false;
+        }
+        catch (NpgsqlException e) when (e.IsTransient && !committing && tries < ConnectionTries)
+        {
+            // Connections of the pool whose server was restarted since. Nothing of the work is there.
+            _source.Clear();
+            return false;
+        }
+
+        Conclude(work);
+        return true;
+    }
+
+    // Two that create the same thing, neither seeing the other's, are told of the second's key where they had better be
+    // told of the conflict.
+    private static bool IsConflict(PostgresException e) =>
+        e.SqlState
+            is PostgresErrorCodes.SerializationFailure
+                or PostgresErrorCodes.DeadlockDetected
+                or PostgresErrorCodes.UniqueViolation;
+
+    private void Lock(NpgsqlConnection connection, string function) =>
+        connection.Run(
+            $"SELECT {function}(@class, hashtext(@schema))",
+            ("class", LockClass),
+            ("schema", _address.Schema)
+        );
+
+    private void Migrate()
+    {
+        using var connection = _source.OpenConnection();
+        using var exclusive = new Exclusive(this, connection);
+        using var transaction = connection.BeginTransaction(IsolationLevel.Serializable);
+        if (_address.Schema != "public")
+        {
+            transaction.Run($"CREATE SCHEMA IF NOT EXISTS {_address.Schema}");
+        }
+
+        MigrationFiles.Apply(transaction, "postgres");
+        transaction.Commit();
+    }
+
+    /// <summary>
+    /// Keeps all other writers out. Of the session, and before the transaction begins, so that this sees what was
+    /// committed while it waited.
+    /// </summary>
+    private sealed class Exclusive : IDisposable
+    {
+        private readonly PostgresDatabase _database;
+        private readonly NpgsqlConnection _connection;
+
+        public Exclusive(PostgresDatabase database, NpgsqlConnection connection)
+        {
+            (_database, _connection) = (database, connection);
+            database.Lock(connection, "pg_advisory_lock");
+        }
+
+        public void Dispose()
+        {
+            // With a lost connection the lock is lost too.
+            if (_connection.State == ConnectionState.Open)
+            {
+                _database.Lock(_connection, "pg_advisory_unlock");
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
+using System.Data.Common;
 using Microsoft.Extensions.Logging;
 using Npgsql;
 
 namespace Kiln.Server.Metadata.Postgres;
 
 /// <summary>
-/// Hears what other servers of the database have committed (LISTEN). After a lost connection it raises null, since
-/// nobody repeats what was said meanwhile.
+/// Tells other servers of the database what is committed (NOTIFY), and hears it from them (LISTEN). After a lost
+/// connection it raises null, since nobody repeats what was said meanwhile.
 /// </summary>
 internal sealed partial class PostgresSignals : IDisposable
 {
@@ -13,19 +14,44 @@ internal sealed partial class PostgresSignals : IDisposable
     private static readonly TimeSpan Silence = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Retry = TimeSpan.FromSeconds(1);
 
+    // Payloads of NOTIFY are shorter than 8,000 bytes.
+    private const int MaxPayload = 7500;
+
     private readonly NpgsqlDataSource _source;
     private readonly string _channel;
-    private readonly string _self;
+
+    // How our own announcements begin: they are heard of without the detour.
+    private readonly string _self = Guid.NewGuid().ToString("n");
     private readonly Action<string?> _raise;
     private readonly ILogger _log;
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _listening;
 
-    /// <param name="self">How our own announcements begin: they are heard of without the detour.</param>
-    public PostgresSignals(NpgsqlDataSource source, string channel, string self, Action<string?> raise, ILogger log)
+    public PostgresSignals(NpgsqlDataSource source, string channel, Action<string?> raise, ILogger log)
     {
-        (_source, _channel, _self, _raise, _log) = (source, channel, self, raise, log);
+        (_source, _channel, _raise, _log) = (source, channel, raise, log);
         _listening = ListenAsync(_stop.Token);
+    }
+
+    /// <summary>Has other servers hear of topics, if the transaction is committed.</summary>
+    public void Announce(DbTransaction transaction, IReadOnlyCollection<string> topics)
+    {
+        var payload = _self;
+        foreach (var topic in topics)
+        {
+            if (payload.Length + topic.Length >= MaxPayload)
+            {
+                Notify(transaction, payload);
+                payload = _self;
+            }
+
+            payload += ' ' + topic;
+        }
+
+        if (topics.Count > 0)
+        {
+            Notify(transaction, payload);
+        }
     }
 
     public void Dispose()
@@ -34,6 +60,9 @@ internal sealed partial class PostgresSignals : IDisposable
         _listening.GetAwaiter().GetResult();
         _stop.Dispose();
     }
+
+    private void Notify(DbTransaction transaction, string payload) =>
+        transaction.Run("SELECT pg_notify(@channel, @payload)", ("channel", _channel), ("payload", payload));
 
     private async Task ListenAsync(CancellationToken cancel)
     {

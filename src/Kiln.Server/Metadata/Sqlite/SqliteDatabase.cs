@@ -12,6 +12,7 @@ internal sealed class SqliteDatabase : Database
 
     private readonly string _connectionString;
     private readonly SqliteConnection _writer;
+    private readonly WriteQueue _queue;
 
     // As many as ever read at one time. A pool of our own, since the driver's would ask for the pragmas anew each time.
     private readonly ConcurrentBag<SqliteConnection> _readers = [];
@@ -20,10 +21,10 @@ internal sealed class SqliteDatabase : Database
 
     /// <summary>Opens the database, creates it where it is absent, and brings its schema up to date.</summary>
     public SqliteDatabase(string path)
-        : base(MaxBatch)
     {
         _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString();
         _writer = Open();
+        _queue = new WriteQueue(Commit, MaxBatch);
         using var transaction = Begin();
         MigrationFiles.Apply(transaction, "sqlite");
         transaction.Commit();
@@ -42,16 +43,65 @@ internal sealed class SqliteDatabase : Database
         }
     }
 
-    protected override DbTransaction Begin() => _writer.BeginTransaction(deferred: false);
-
-    protected override void Close()
+    public override void Dispose()
     {
+        _queue.CloseAsync().GetAwaiter().GetResult();
         foreach (var reader in _readers)
         {
             reader.Dispose();
         }
 
         _writer.Dispose();
+    }
+
+    protected override Task RunAsync(QueuedWork work, CancellationToken cancel) => _queue.RunAsync(work);
+
+    private SqliteTransaction Begin() => _writer.BeginTransaction(deferred: false);
+
+    private void Commit(IReadOnlyList<QueuedWork> batch)
+    {
+        using var transaction = Begin();
+        foreach (var work in batch)
+        {
+            Run(transaction, work, alone: batch.Count == 1);
+        }
+
+        var done = batch.Where(work => work.Fault is null).ToList();
+        if (done.Count == 0)
+        {
+            transaction.Rollback();
+            return;
+        }
+
+        transaction.Commit();
+        done.ForEach(Conclude);
+    }
+
+    // Alone, the transaction itself undoes what the work wrote; among others a savepoint does.
+    private static void Run(SqliteTransaction transaction, QueuedWork work, bool alone)
+    {
+        const string savepoint = "work";
+        try
+        {
+            if (!alone)
+            {
+                transaction.Save(savepoint);
+            }
+
+            work.Run(transaction);
+            if (!alone)
+            {
+                transaction.Release(savepoint);
+            }
+        }
+        catch (Exception e)
+        {
+            work.Fail(e);
+            if (!alone)
+            {
+                transaction.Rollback(savepoint);
+            }
+        }
     }
 
     private SqliteConnection Open()
