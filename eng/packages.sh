@@ -10,8 +10,8 @@ packages_to_build_images=(buildah uidmap slirp4netns iproute2)
 # For the demo: a base image (mmdebstrap), another tool that copies images (skopeo) and one that runs them (podman).
 packages_for_demo=(skopeo mmdebstrap podman runc curl jq ca-certificates)
 
-# For the tests: static busybox as the smallest base image, a peer registry, and a reader of shell scripts.
-packages_for_tests=(busybox-static docker-registry shellcheck)
+# For the tests: static busybox as the smallest base image, a peer registry, a database, and a reader of shell scripts.
+packages_for_tests=(busybox-static docker-registry postgresql shellcheck)
 
 # Installs those of the named packages that are missing.
 install_packages() {
