@@ -49,6 +49,20 @@ public sealed class CrashTests(Machine machine, Server server) : IClassFixture<S
     }
 
     [Fact]
+    public async Task Server_killed_while_it_tried_the_machine_out_can_build_at_its_next_start()
+    {
+        await server.KillAsync();
+        machine.RunAsUser("mkdir", "-p", Path.Combine(server.DataDirectory, "node/probe/root")).Ok();
+        machine.RunAsUser("touch", Path.Combine(server.DataDirectory, "node/probe/root/init")).Ok();
+        await server.StartAsync();
+
+        var repository = $"crash/trial-{Guid.NewGuid():N}";
+        using var answer = await Builds.PostRecipeAsync(server, repository, "tag=1", Recipe());
+
+        await IsWholeAsync(answer.Headers.Location!.ToString(), repository);
+    }
+
+    [Fact]
     public async Task Push_that_was_acknowledged_is_whole_after_a_kill_at_any_time()
     {
         var layout = BaseImages.Busybox(machine);

@@ -89,9 +89,11 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
     )
     {
         var trial = Path.Combine(directory, "probe");
-        Directory.CreateDirectory(trial);
         try
         {
+            // A node that was killed while it tried has left its trial behind.
+            await jail.RemoveAsync(trial, cancel);
+            Directory.CreateDirectory(trial);
             var said = new List<byte>();
             var run = new JailRun(trial, NetworkModes.None, [], ["true"], limits);
             var exit = await jail.RunAsync(run, text => said.AddRange(text), cancel);
