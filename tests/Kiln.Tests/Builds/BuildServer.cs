@@ -35,6 +35,7 @@ internal sealed class BuildServer : IAsyncDisposable
     public FakeTimeProvider? Time { get; }
     public TestNode Node { get; }
     public HttpClient Http => _server.Http;
+    public IServiceProvider Services => _server.Services;
     public string DataDirectory => _server.DataDirectory;
     public IBuildCoordinator Coordinator => _server.Services.GetRequiredService<IBuildCoordinator>();
     public LeaseSweep Sweep => _server.Services.GetRequiredService<LeaseSweep>();

@@ -5,6 +5,7 @@ using Kiln.Server.Builds.Queue;
 using Kiln.Server.Builds.Secrets;
 using Kiln.Server.Metadata;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Builds.Leases;
 
@@ -12,14 +13,15 @@ namespace Kiln.Server.Builds.Leases;
 /// Ends what time has ended: leases without a heartbeat, executions that waited too long, secrets that nobody used. At
 /// start it puts right what the last end of the server left, before any node asks for work.
 /// </summary>
-internal sealed class LeaseSweep(
+internal sealed partial class LeaseSweep(
     Database database,
     LeaseDesk desk,
     Executions executions,
     Settlement settlement,
     SecretVault secrets,
     BuildOptions options,
-    TimeProvider time
+    TimeProvider time,
+    ILogger<LeaseSweep> log
 ) : BackgroundService
 {
     public static readonly TimeSpan Period = TimeSpan.FromSeconds(5);
@@ -93,12 +95,25 @@ internal sealed class LeaseSweep(
         {
             while (await timer.WaitForNextTickAsync(stoppingToken))
             {
-                await SweepAsync(stoppingToken);
+                await TrySweepAsync(stoppingToken);
             }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
             // The server stops.
+        }
+    }
+
+    // A database that is away for a moment must not end the registry: the next round does what this one could not.
+    private async Task TrySweepAsync(CancellationToken cancel)
+    {
+        try
+        {
+            await SweepAsync(cancel);
+        }
+        catch (Exception e) when (!cancel.IsCancellationRequested)
+        {
+            LogFault(log, e);
         }
     }
 
@@ -130,4 +145,7 @@ internal sealed class LeaseSweep(
             ExecutionRow.Map,
             ("now", time.Milliseconds())
         );
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "A round of the lease sweep failed; the next one tries again")]
+    private static partial void LogFault(ILogger log, Exception exception);
 }
