@@ -82,16 +82,46 @@ public sealed partial class RegistryClient
             cancel
         );
 
+    /// <summary>
+    /// Opens a blob whole, as a stream that goes on where the connection broke. It ends in a
+    /// <see cref="RegistryException"/> where it is longer or shorter than announced; it is not hashed.
+    /// </summary>
+    public async Task<Stream> OpenWholeBlobAsync(
+        RemoteRepository repository,
+        Descriptor blob,
+        CancellationToken cancel
+    ) =>
+        new ResumingBlob(
+            blob,
+            await OpenBlobAsync(repository, blob.Digest, cancel),
+            (offset, token) => OpenBlobAsync(repository, blob.Digest, token, offset),
+            _transport.Options,
+            $"getting blob {blob.Digest} of {repository}"
+        );
+
     /// <summary>Pushes a blob unless the repository has it.</summary>
     /// <param name="repository">Where to.</param>
     /// <param name="blob">Its digest and size, which the registry checks.</param>
     /// <param name="open">Opens the bytes; called once for each try.</param>
     /// <param name="cancel">Ends it.</param>
     /// <returns>False where it was there already.</returns>
-    public async Task<bool> PushBlobAsync(
+    public Task<bool> PushBlobAsync(
         RemoteRepository repository,
         Descriptor blob,
         Func<Stream> open,
+        CancellationToken cancel
+    ) => PushBlobAsync(repository, blob, _ => Task.FromResult(open()), mountFrom: null, cancel);
+
+    /// <summary>
+    /// Pushes a blob unless the repository has it, or can have it from another one of the same registry
+    /// (distribution-spec, "Mounting a blob from another repository").
+    /// </summary>
+    /// <returns>False where nothing was sent.</returns>
+    public async Task<bool> PushBlobAsync(
+        RemoteRepository repository,
+        Descriptor blob,
+        Func<CancellationToken, Task<Stream>> open,
+        RepositoryName? mountFrom,
         CancellationToken cancel
     )
     {
@@ -105,8 +135,7 @@ public sealed partial class RegistryClient
         {
             try
             {
-                await UploadAsync(repository, blob, open, cancel);
-                return true;
+                return await UploadAsync(repository, blob, open, mountFrom, cancel);
             }
             catch (RegistryException e)
                 when (e.Fault is RegistryFault.Unreachable or RegistryFault.Unavailable
@@ -118,19 +147,25 @@ public sealed partial class RegistryClient
         }
     }
 
-    private async Task UploadAsync(
+    // False where the registry had the bytes elsewhere.
+    private async Task<bool> UploadAsync(
         RemoteRepository repository,
         Descriptor blob,
-        Func<Stream> open,
+        Func<CancellationToken, Task<Stream>> open,
+        RepositoryName? mountFrom,
         CancellationToken cancel
     )
     {
-        var small = blob.Size <= MonolithicBytes;
+        var small = blob.Size <= MonolithicBytes && mountFrom is null;
+        var query =
+            mountFrom is not null ? $"?mount={Escaped(blob)}&from={Uri.EscapeDataString(mountFrom.Value)}"
+            : small ? $"?digest={Escaped(blob)}"
+            : "";
         HttpContent Body(Action moved) => new BlobContent(open, blob.Size, moved);
         var begin = CallOf(
             repository,
             HttpMethod.Post,
-            $"/v2/{repository.Name}/blobs/uploads/{(small ? $"?digest={Escaped(blob)}" : "")}",
+            $"/v2/{repository.Name}/blobs/uploads/{query}",
             $"pushing blob {blob.Digest} to {repository}"
         ) with
         {
@@ -140,10 +175,11 @@ public sealed partial class RegistryClient
         string location;
         using (var begun = await _transport.SendAsync(begin, cancel))
         {
-            // 202 to a monolithic POST: this registry wants the two steps (distribution-spec, "Single POST").
+            // 202 to a monolithic POST: this registry wants the two steps (distribution-spec, "Single POST"); to a mount:
+            // it does not have the blob there, or does not let us have it.
             if (begun.StatusCode == HttpStatusCode.Created)
             {
-                return;
+                return mountFrom is null;
             }
 
             location =
@@ -161,6 +197,7 @@ public sealed partial class RegistryClient
             Repeatable = false,
         };
         using var done = await _transport.SendAsync(put, cancel);
+        return true;
     }
 
     private static string Escaped(Descriptor blob) => Uri.EscapeDataString(blob.Digest.ToString());

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Http.Headers;
 using Kiln.Client.Transport;
 using Kiln.Oci;
@@ -37,6 +38,31 @@ public sealed partial class RegistryClient
         return new RemoteManifest(digest, bytes, info);
     }
 
+    /// <summary>The digest that a tag or digest stands for; null where the repository has no such manifest.</summary>
+    public async Task<Digest?> FindManifestAsync(Reference reference, CancellationToken cancel)
+    {
+        var call = CallOf(
+            RemoteRepository.Of(reference),
+            HttpMethod.Head,
+            $"/v2/{reference.Repository}/manifests/{reference.ManifestReference}",
+            $"looking for the manifest of {reference}"
+        ) with
+        {
+            Headers = [("Accept", Accepted)],
+            Expected = [404],
+        };
+        using var response = await _transport.SendAsync(call, cancel);
+        if (response.StatusCode == HttpStatusCode.NotFound)
+        {
+            return null;
+        }
+
+        var told = response.Headers.TryGetValues("Docker-Content-Digest", out var values) ? values.First() : null;
+        // Not every registry sends the header; without it the bytes tell.
+        return reference.Digest
+            ?? (Digest.TryParse(told, out var digest) ? digest : (await GetManifestAsync(reference, cancel)).Digest);
+    }
+
     /// <summary>The image that <paramref name="reference"/> means on <paramref name="platform"/>.</summary>
     /// <exception cref="RegistryException">Also where the index has no image for the platform.</exception>
     public async Task<ResolvedImage> ResolveAsync(Reference reference, Platform platform, CancellationToken cancel)
@@ -64,7 +90,10 @@ public sealed partial class RegistryClient
         );
     }
 
-    /// <summary>Pushes a manifest under the reference's tag, or by digest where it has none.</summary>
+    /// <summary>
+    /// Pushes a manifest under the reference's tag, or by digest where it has none. The reference's digest, where it has
+    /// one, says by which algorithm the manifest is to be known.
+    /// </summary>
     public async Task<PushedManifest> PushManifestAsync(
         Reference reference,
         string mediaType,
@@ -72,8 +101,14 @@ public sealed partial class RegistryClient
         CancellationToken cancel
     )
     {
-        var digest = Digest.Of(bytes.Span);
-        var name = reference.Tag?.ToString() ?? digest.ToString();
+        var digest = Digest.Of(bytes.Span, reference.Digest?.Algorithm ?? Digest.Sha256);
+        // A push by tag means sha256. For another algorithm the tag is a parameter of the push by digest
+        // (distribution-spec, "Pushing Manifests", on "tag").
+        var byTag = reference.Tag is not null && digest.Algorithm == Digest.Sha256;
+        var name =
+            byTag ? reference.Tag!.Value
+            : reference.Tag is null ? digest.ToString()
+            : $"{digest}?tag={reference.Tag}";
         var call = CallOf(
             RemoteRepository.Of(reference),
             HttpMethod.Put,
@@ -88,7 +123,12 @@ public sealed partial class RegistryClient
             },
         };
         using var response = await _transport.SendAsync(call, cancel);
-        return new PushedManifest(digest, LinkHeaders.Links(response), LinkHeaders.Warnings(response));
+        return new PushedManifest(digest, LinkHeaders.Links(response), LinkHeaders.Warnings(response))
+        {
+            // The header says that the registry took note of the subject (distribution-spec, "Pushing Manifests with
+            // Subject").
+            KnowsSubject = response.Headers.Contains("OCI-Subject"),
+        };
     }
 
     private static Reference Pinned(Reference reference, Digest digest) => reference with { Digest = digest };

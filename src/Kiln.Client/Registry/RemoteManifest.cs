@@ -36,4 +36,8 @@ public sealed record PushedManifest(
     Digest Digest,
     IReadOnlyDictionary<string, string> Links,
     IReadOnlyList<string> Warnings
-);
+)
+{
+    /// <summary>Whether the registry itself lists the manifest among its subject's referrers.</summary>
+    public bool KnowsSubject { get; init; }
+}

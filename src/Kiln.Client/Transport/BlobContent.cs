@@ -8,11 +8,11 @@ namespace Kiln.Client.Transport;
 internal sealed class BlobContent : HttpContent
 {
     private const int BufferBytes = 256 * 1024;
-    private readonly Func<Stream> _open;
+    private readonly Func<CancellationToken, Task<Stream>> _open;
     private readonly long _length;
     private readonly Action _moved;
 
-    public BlobContent(Func<Stream> open, long length, Action moved)
+    public BlobContent(Func<CancellationToken, Task<Stream>> open, long length, Action moved)
     {
         (_open, _length, _moved) = (open, length, moved);
         Headers.ContentType = new MediaTypeHeaderValue("application/octet-stream");
@@ -27,7 +27,7 @@ internal sealed class BlobContent : HttpContent
         CancellationToken cancellationToken
     )
     {
-        await using var source = _open();
+        await using var source = await _open(cancellationToken);
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         try
         {
