@@ -1,6 +1,7 @@
 using Kiln.Oci;
 using Kiln.Server.Access;
 using Kiln.Server.Access.Policies;
+using Kiln.Server.Configuration;
 
 namespace Kiln.Server;
 
@@ -10,7 +11,7 @@ public static class PolicyReport
     /// <summary>What is wrong with a file, and what is suspicious in it; each line names file and line.</summary>
     public static (IReadOnlyList<string> Faults, IReadOnlyList<string> Warnings) Check(string file)
     {
-        var faults = new List<PolicyFault>();
+        var faults = new List<FileFault>();
         PolicyFiles.Load(file, out _, faults);
         return (
             [.. faults.Where(f => !f.IsWarning).Select(f => f.ToString())],
@@ -30,7 +31,7 @@ public static class PolicyReport
         IReadOnlyList<string> claims
     )
     {
-        var faults = new List<PolicyFault>();
+        var faults = new List<FileFault>();
         if (PolicyFiles.Load(file, out _, faults) is not { } loaded)
         {
             throw new InvalidDataException(

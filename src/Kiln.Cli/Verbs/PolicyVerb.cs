@@ -6,6 +6,9 @@ namespace Kiln.Cli.Verbs;
 /// <summary><c>kiln policy</c>: looks at a policy file without a server.</summary>
 internal static class PolicyVerb
 {
+    /// <summary>Names the policy file, here as for <c>kiln serve</c>, where <c>--policy</c> is not given.</summary>
+    private const string PolicyVariable = "KILN_POLICY";
+
     public static Command Create(Shell shell) =>
         new("policy", "Check a policy file, and ask it who may do what.") { Check(shell), Explain(shell) };
 
@@ -46,7 +49,11 @@ internal static class PolicyVerb
 
     private static Command Explain(Shell shell)
     {
-        var policy = AccessSettings.PolicyOption();
+        var policy = new Option<string?>("--policy")
+        {
+            Description = $"The file that says who may do what; ${PolicyVariable} otherwise.",
+            HelpName = "FILE",
+        };
         var user = new Argument<string>("user")
         {
             Description = "A user, ISSUER:USER, or 'anonymous'.",
@@ -78,9 +85,12 @@ internal static class PolicyVerb
                     async () =>
                     {
                         var file =
-                            AccessSettings.PolicyFile(parsed, policy, shell)
+                            (
+                                parsed.GetValue(policy)
+                                ?? (shell.Variable(PolicyVariable) is { Length: > 0 } named ? named : null)
+                            )
                             ?? throw CommandFailure.Usage(
-                                $"name the policy file with --policy FILE or in {AccessSettings.PolicyVariable}"
+                                $"name the policy file with --policy FILE or in {PolicyVariable}"
                             );
                         var answer = PolicyReport.Explain(
                             file,

@@ -8,74 +8,46 @@ internal static class ServeVerb
 {
     public static Command Create(Shell shell)
     {
-        var urls = UrlsOption();
-        var noBuilds = new Option<bool>("--no-builds") { Description = "Be a registry only." };
-        var unsafeBuilds = new Option<bool>("--unsafe-builds")
+        var schema = new Option<bool>("--print-schema")
         {
-            Description = "Build even where this machine cannot keep a build apart from the server's own account.",
+            Description = "Print a JSON schema of the configuration file, and nothing else.",
         };
-        var hostNetwork = new Option<bool>("--allow-host-network")
-        {
-            Description = "Let requests ask for the host's network.",
-        };
-        var insecure = Connection.InsecureOption();
-
-        var command = new Command("serve", "Run the registry and its build service.")
-        {
-            urls,
-            noBuilds,
-            unsafeBuilds,
-            hostNetwork,
-            insecure,
-        };
-        var state = StateOptions.On(command, shell);
-        var registry = RegistryOptions.On(command);
-        var limits = BuildLimits.On(command);
-        var access = AccessSettings.On(command, shell);
+        var command = new Command("serve", "Run the registry and its build service.") { schema };
+        var settings = ServerSettings.On(command, shell);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
                     shell,
                     () =>
-                        RunAsync(
-                            registry.Apply(
-                                state.Of(parsed) with
-                                {
-                                    Urls = parsed.GetRequiredValue(urls),
-                                    Access = access.Apply(parsed),
-                                    Build = limits.Apply(
-                                        new BuildOptions
-                                        {
-                                            LocalNode = !parsed.GetValue(noBuilds),
-                                            Unsafe = parsed.GetValue(unsafeBuilds),
-                                            AllowHostNetwork = parsed.GetValue(hostNetwork),
-                                            InsecureRegistries = parsed.GetValue(insecure) ?? [],
-                                        },
-                                        parsed
-                                    ),
-                                },
-                                parsed
-                            ),
-                            cancel
-                        )
+                        parsed.GetValue(schema)
+                            ? PrintSchemaAsync(shell)
+                            : RunAsync(settings.Load(parsed), shell, cancel)
                 )
         );
         return command;
     }
 
-    private static Option<string> UrlsOption() =>
-        new("--urls")
-        {
-            Description = "Where to listen.",
-            HelpName = "URL",
-            DefaultValueFactory = _ => "http://127.0.0.1:5000",
-        };
-
-    private static async Task<int> RunAsync(ServerOptions options, CancellationToken cancel)
+    private static async Task<int> PrintSchemaAsync(Shell shell)
     {
+        await shell.Out.WriteAsync(ServerConfiguration.Schema());
+        return ExitCodes.Ok;
+    }
+
+    private static async Task<int> RunAsync(ConfigurationResult configuration, Shell shell, CancellationToken cancel)
+    {
+        foreach (var warning in configuration.Warnings)
+        {
+            await shell.Error.WriteLineAsync($"warning: {TerminalText.Escape(warning)}");
+        }
+
+        if (configuration.Faults.Count > 0)
+        {
+            throw CommandFailure.Usage($"the configuration is wrong:\n  {string.Join("\n  ", configuration.Faults)}");
+        }
+
         try
         {
-            await KilnServer.RunAsync(options, cancel);
+            await KilnServer.RunAsync(configuration.Options, cancel);
             return ExitCodes.Ok;
         }
         catch (ServerStartException e)

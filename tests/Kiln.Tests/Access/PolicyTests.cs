@@ -2,6 +2,7 @@ using Kiln.Server;
 using Kiln.Server.Access;
 using Kiln.Server.Access.Logins;
 using Kiln.Server.Access.Policies;
+using Kiln.Server.Configuration;
 
 namespace Kiln.Tests.Access;
 
@@ -143,7 +144,7 @@ public sealed class PolicyTests
     [Fact]
     public void Passwords_that_are_not_bcrypt_are_refused_by_name()
     {
-        var faults = new List<PolicyFault>();
+        var faults = new List<FileFault>();
 
         Htpasswd.Parse(
             $"# people\n{AccessServer.Htpasswd("alice")}bob:$apr1$abc$def\nsecret-without-colon\n{AccessServer.Htpasswd("alice")}dave:$2y$31$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",

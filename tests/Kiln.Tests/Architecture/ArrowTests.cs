@@ -25,14 +25,17 @@ public sealed partial class ArrowTests
     private static readonly Dictionary<string, string[]> ServerFolders = new(StringComparer.Ordinal)
     {
         ["Http"] = ["Access", "Registry", "Builds", "Audit"],
-        // Storage and Metadata: keys are files, machine tokens are rows.
-        ["Access"] = ["Registry", "Storage", "Metadata", "Audit"],
+        // Storage and Metadata: keys are files, machine tokens are rows. Configuration: the policy is a file of the same kind.
+        ["Access"] = ["Registry", "Storage", "Metadata", "Audit", "Configuration"],
         // Storage: what a lease pushes is in no repository yet, so the registry's operations cannot hold it.
         ["Builds"] = ["Registry", "Storage", "Metadata", "Audit"],
         ["Registry"] = ["Storage", "Metadata"],
         ["Storage"] = [],
         ["Metadata"] = [],
         ["Audit"] = [],
+        // How operators' files are read: a leaf that whoever has such a file may use. Its sections set the options of the
+        // server's root, and know nothing of those who obey them.
+        ["Configuration"] = [],
     };
 
     /// <summary>Folders of the node, and those that each may use.</summary>

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Kiln.Server.Access.Policies;
+using Kiln.Server.Configuration;
 
 namespace Kiln.Server.Access.Logins;
 
@@ -31,7 +32,7 @@ internal sealed partial class Htpasswd
     public string? Decoy(uint choice) => _all.Length == 0 ? null : _all[choice % (uint)_all.Length];
 
     /// <summary>Reads a file's text: a line <c>user:hash</c> for each user; empty lines and <c>#</c> are skipped.</summary>
-    public static Htpasswd Parse(string text, string file, List<PolicyFault> faults)
+    public static Htpasswd Parse(string text, string file, List<FileFault> faults)
     {
         var hashes = new Dictionary<string, string>(StringComparer.Ordinal);
         var number = 0;

@@ -1,4 +1,5 @@
 using Kiln.Oci;
+using Kiln.Server.Configuration;
 
 namespace Kiln.Server.Access.Policies;
 

@@ -1,5 +1,6 @@
 using System.Text;
 using Kiln.Server.Access.Logins;
+using Kiln.Server.Configuration;
 
 namespace Kiln.Server.Access.Policies;
 
@@ -23,7 +24,7 @@ internal static class PolicyFiles
 
     /// <summary>Reads and checks; all faults of all files come at once.</summary>
     /// <returns>Null where something is wrong.</returns>
-    public static (Policy Policy, Htpasswd Htpasswd)? Load(string file, out Content content, List<PolicyFault> faults)
+    public static (Policy Policy, Htpasswd Htpasswd)? Load(string file, out Content content, List<FileFault> faults)
     {
         var policyBytes = Bytes(file, faults);
         content = new Content(file, policyBytes ?? [], null);
@@ -48,13 +49,13 @@ internal static class PolicyFiles
     /// <summary>The files as they are now; null where nothing but an error would come of it.</summary>
     public static Content? Peek(string file, Policy policy)
     {
-        var ignored = new List<PolicyFault>();
+        var ignored = new List<FileFault>();
         var bytes = Bytes(file, ignored);
         var htpasswd = policy.HtpasswdFile is { } path ? Bytes(path, ignored) : null;
         return bytes is null || ignored.Count > 0 ? null : new Content(file, bytes, htpasswd);
     }
 
-    private static byte[]? Bytes(string file, List<PolicyFault> faults)
+    private static byte[]? Bytes(string file, List<FileFault> faults)
     {
         try
         {
@@ -73,7 +74,7 @@ internal static class PolicyFiles
         return null;
     }
 
-    private static void WarnOfUnknownUsers(Policy policy, Htpasswd htpasswd, string file, List<PolicyFault> faults)
+    private static void WarnOfUnknownUsers(Policy policy, Htpasswd htpasswd, string file, List<FileFault> faults)
     {
         foreach (var rule in policy.Rules)
         {

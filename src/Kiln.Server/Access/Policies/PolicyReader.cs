@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.RegularExpressions;
+using Kiln.Server.Configuration;
 using YamlDotNet.RepresentationModel;
 
 namespace Kiln.Server.Access.Policies;
@@ -31,20 +32,20 @@ internal sealed partial class PolicyReader
     private static readonly string[] ReservedNames = ["uid", "token", "group"];
 
     private readonly string _file;
-    private readonly List<PolicyFault> _faults = [];
-    private readonly PolicyYaml _yaml;
+    private readonly List<FileFault> _faults = [];
+    private readonly YamlReader _yaml;
 
     private PolicyReader(string file)
     {
         _file = file;
-        _yaml = new PolicyYaml(file, _faults);
+        _yaml = new YamlReader(file, _faults);
     }
 
     /// <summary>Reads a policy.</summary>
     /// <param name="file">Its path, for messages and for files that it names.</param>
     /// <param name="faults">What is wrong or suspicious, in the order of lines.</param>
     /// <returns>Null where something is wrong.</returns>
-    public static Policy? Read(string text, string file, out IReadOnlyList<PolicyFault> faults)
+    public static Policy? Read(string text, string file, out IReadOnlyList<FileFault> faults)
     {
         var reader = new PolicyReader(file);
         var policy = reader._yaml.Load(text) is { } root ? reader.Policy(root) : null;
@@ -251,7 +252,7 @@ internal sealed partial class PolicyReader
             _yaml.Warn(node, "lets everybody, logged in or not, do more than pull");
         }
 
-        return new PolicyRule(PolicyYaml.LineOf(node), who, grant);
+        return new PolicyRule(YamlReader.LineOf(node), who, grant);
     }
 
     private Member? Who(

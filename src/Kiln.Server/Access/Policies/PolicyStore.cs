@@ -1,4 +1,5 @@
 using Kiln.Server.Audit;
+using Kiln.Server.Configuration;
 using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Access.Policies;
@@ -31,7 +32,7 @@ internal sealed partial class PolicyStore
             return;
         }
 
-        var faults = new List<PolicyFault>();
+        var faults = new List<FileFault>();
         var loaded = PolicyFiles.Load(_file, out _seen, faults);
         Warn(faults);
         _current = loaded is { } found
@@ -82,7 +83,7 @@ internal sealed partial class PolicyStore
 
     private void Replace()
     {
-        var faults = new List<PolicyFault>();
+        var faults = new List<FileFault>();
         var loaded = PolicyFiles.Load(_file!, out var content, faults);
         if (_seen!.Same(content))
         {
@@ -114,7 +115,7 @@ internal sealed partial class PolicyStore
 
     private long Next() => _time.GetTimestamp() + (long)(Interval.TotalSeconds * _time.TimestampFrequency);
 
-    private void Warn(List<PolicyFault> faults)
+    private void Warn(List<FileFault> faults)
     {
         foreach (var fault in faults.Where(f => f.IsWarning))
         {
@@ -123,7 +124,7 @@ internal sealed partial class PolicyStore
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Fault}")]
-    private static partial void LogWarning(ILogger log, PolicyFault fault);
+    private static partial void LogWarning(ILogger log, FileFault fault);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "the policy {File} has changed and is in force")]
     private static partial void LogReloaded(ILogger log, string file);

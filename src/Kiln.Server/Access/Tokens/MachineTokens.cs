@@ -7,6 +7,7 @@ using System.Text.Json.Serialization;
 using System.Text.RegularExpressions;
 using Kiln.Oci;
 using Kiln.Server.Access.Policies;
+using Kiln.Server.Configuration;
 using Kiln.Server.Metadata;
 
 namespace Kiln.Server.Access.Tokens;

@@ -2,18 +2,24 @@ using System.Globalization;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
-namespace Kiln.Server.Access.Policies;
+namespace Kiln.Server.Configuration;
 
 /// <summary>Something wrong in a file, or suspicious in it.</summary>
 /// <param name="Line">From 1; 0 for the file as a whole.</param>
-internal sealed record PolicyFault(string File, int Line, string Message, bool IsWarning = false)
+internal sealed record FileFault(string File, int Line, string Message, bool IsWarning = false)
 {
     public override string ToString() => Line == 0 ? $"{File}: {Message}" : $"{File}:{Line}: {Message}";
 }
 
 /// <summary>Reads YAML nodes and notes what is wrong with them, instead of stopping at the first fault.</summary>
-internal sealed class PolicyYaml(string file, List<PolicyFault> faults)
+internal sealed class YamlReader(string file, List<FileFault> faults)
 {
+    /// <summary>The folder of the file, that other files which it names are relative to.</summary>
+    public string Folder { get; } = Path.GetDirectoryName(Path.GetFullPath(file)) ?? "/";
+
+    /// <summary>What was noted so far.</summary>
+    public int FaultCount => faults.Count;
+
     public void Fault(YamlNode? node, string message) => faults.Add(new(file, LineOf(node), message));
 
     public void Warn(YamlNode? node, string message) => faults.Add(new(file, LineOf(node), message, IsWarning: true));
@@ -21,7 +27,8 @@ internal sealed class PolicyYaml(string file, List<PolicyFault> faults)
     public static int LineOf(YamlNode? node) => (int)(node?.Start.Line ?? 0);
 
     /// <summary>The one document of a text; null where it is none.</summary>
-    public YamlNode? Load(string text)
+    /// <param name="mayBeEmpty">Whether a text without any document is right.</param>
+    public YamlNode? Load(string text, bool mayBeEmpty = false)
     {
         try
         {
@@ -32,7 +39,10 @@ internal sealed class PolicyYaml(string file, List<PolicyFault> faults)
                 return stream.Documents[0].RootNode;
             }
 
-            faults.Add(new(file, 0, $"has {stream.Documents.Count} YAML documents; write one"));
+            if (stream.Documents.Count > 0 || !mayBeEmpty)
+            {
+                faults.Add(new(file, 0, $"has {stream.Documents.Count} YAML documents; write one"));
+            }
         }
         catch (YamlException e)
         {
@@ -61,7 +71,7 @@ internal sealed class PolicyYaml(string file, List<PolicyFault> faults)
             }
             else
             {
-                Fault(key, $"{what} has no key '{name}'; there are {string.Join(", ", keys)}");
+                Fault(key, $"{what} has no key '{name}'; {Nearest.Advice(name, keys)}");
             }
         }
 
@@ -98,6 +108,10 @@ internal sealed class PolicyYaml(string file, List<PolicyFault> faults)
 
     public IReadOnlyList<string> Texts(YamlNode node, string what) =>
         [.. List(node, what).Select(n => Text(n, what)).OfType<string>()];
+
+    /// <summary>Whether a node stands for nothing: <c>key:</c> with no value, or <c>null</c>.</summary>
+    public static bool IsNothing(YamlNode node) =>
+        node is YamlScalarNode { Style: ScalarStyle.Plain, Value: null or "" or "~" or "null" };
 
     /// <summary>A whole number; <paramref name="otherwise"/>, and a fault, where it is none or out of range.</summary>
     public int Number(YamlNode node, string what, int max, int otherwise)

@@ -2,7 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using System.Text.RegularExpressions;
 using Kiln.Oci;
 
-namespace Kiln.Server.Access.Policies;
+namespace Kiln.Server.Configuration;
 
 /// <summary>
 /// Which repositories: a name in which <c>*</c> stands for any characters of one component, <c>**</c> for any number of

@@ -1,0 +1,193 @@
+namespace Kiln.Server.Configuration.Sections;
+
+/// <summary><c>builds</c>: what the build service may do, and what a build may use.</summary>
+internal static class BuildsSection
+{
+    private static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Month = TimeSpan.FromDays(30);
+
+    public static Field<ServerOptions> Field { get; } =
+        new Section<ServerOptions, BuildOptions>(
+            "builds",
+            "What the build service may do, and what a build may use.",
+            o => o.Build,
+            (o, v) => o with { Build = v },
+            [.. Service, .. Queue, .. Limits]
+        );
+
+    private static IReadOnlyList<Field<BuildOptions>> Service =>
+        [
+            new Field<BuildOptions, bool>(
+                "enabled",
+                "Whether this server builds; without it, it is a registry only.",
+                Kinds.Switch,
+                o => o.LocalNode,
+                (o, v) => o with { LocalNode = v }
+            )
+            {
+                Flag = new("--no-builds", Negates: true),
+            },
+            new Field<BuildOptions, int>(
+                "concurrent",
+                "Builds at a time.",
+                Kinds.Whole(1, 1000),
+                o => o.Concurrency,
+                (o, v) => o with { Concurrency = v }
+            )
+            {
+                Flag = new("--concurrent-builds"),
+            },
+            new Field<BuildOptions, bool>(
+                "unsafe",
+                "Build even where this machine cannot keep a build apart from the server's own account.",
+                Kinds.Switch,
+                o => o.Unsafe,
+                (o, v) => o with { Unsafe = v }
+            )
+            {
+                Flag = new("--unsafe-builds"),
+            },
+            new Field<BuildOptions, bool>(
+                "allow-host-network",
+                "Let requests ask for the host's network.",
+                Kinds.Switch,
+                o => o.AllowHostNetwork,
+                (o, v) => o with { AllowHostNetwork = v }
+            )
+            {
+                Flag = new("--allow-host-network"),
+            },
+            new Field<BuildOptions, IReadOnlyList<string>>(
+                "insecure-registries",
+                "Registries, HOST[:PORT], that are spoken to without TLS. Loopback always is.",
+                Kinds.Texts,
+                o => o.InsecureRegistries,
+                (o, v) => o with { InsecureRegistries = v }
+            )
+            {
+                Flag = new("--insecure-registry", Placeholder: "HOST"),
+            },
+        ];
+
+    private static IReadOnlyList<Field<BuildOptions>> Queue =>
+        [
+            new Field<BuildOptions, TimeSpan>(
+                "timeout",
+                "How long a build may run at most.",
+                Kinds.Duration(Second, Month),
+                o => TimeSpan.FromSeconds(o.MaxTimeoutSeconds),
+                (o, v) => o with { MaxTimeoutSeconds = (int)v.TotalSeconds }
+            )
+            {
+                Flag = new("--build-timeout"),
+            },
+            new Field<BuildOptions, TimeSpan>(
+                "default-timeout",
+                "How long a build may run whose request says nothing of it; never longer than timeout.",
+                Kinds.Duration(Second, Month),
+                o => TimeSpan.FromSeconds(o.DefaultTimeoutSeconds),
+                (o, v) => o with { DefaultTimeoutSeconds = (int)v.TotalSeconds }
+            ),
+            new Field<BuildOptions, TimeSpan>(
+                "queue-timeout",
+                "How long a build may wait at most before it fails.",
+                Kinds.Duration(Second, Month),
+                o => TimeSpan.FromSeconds(o.MaxQueueSeconds),
+                (o, v) => o with { MaxQueueSeconds = (int)v.TotalSeconds }
+            ),
+            new Field<BuildOptions, TimeSpan>(
+                "lease",
+                "A node that says nothing for so long has lost its build.",
+                Kinds.Duration(TimeSpan.FromSeconds(5), TimeSpan.FromDays(1)),
+                o => TimeSpan.FromSeconds(o.LeaseSeconds),
+                (o, v) => o with { LeaseSeconds = (int)v.TotalSeconds }
+            ),
+            new Field<BuildOptions, int>(
+                "attempts",
+                "Tries at a build before it has failed.",
+                Kinds.Whole(1, 100),
+                o => o.MaxAttempts,
+                (o, v) => o with { MaxAttempts = v }
+            ),
+            new Field<BuildOptions, int>(
+                "max-active-jobs",
+                "Jobs that may wait or run in one repository.",
+                Kinds.Whole(1, 1_000_000),
+                o => o.MaxActiveJobs,
+                (o, v) => o with { MaxActiveJobs = v }
+            ),
+            new Field<BuildOptions, TimeSpan>(
+                "reuse",
+                "Age up to which a finished build answers an identical request; 0 for never.",
+                Kinds.Duration(TimeSpan.Zero, TimeSpan.FromDays(3650)),
+                o => TimeSpan.FromSeconds(o.ReuseSeconds),
+                (o, v) => o with { ReuseSeconds = (int)v.TotalSeconds }
+            ),
+        ];
+
+    private static IReadOnlyList<Field<BuildOptions>> Limits =>
+        [
+            Size(
+                "memory",
+                "Memory of one build.",
+                "--build-memory",
+                o => o.MemoryBytes,
+                (o, v) => o with { MemoryBytes = v }
+            ),
+            Size(
+                "disk",
+                "Disk space of one build.",
+                "--build-disk",
+                o => o.DiskBytes,
+                (o, v) => o with { DiskBytes = v }
+            ),
+            new Field<BuildOptions, int>(
+                "processes",
+                "Processes of one build.",
+                Kinds.Whole(1, 1_000_000),
+                o => o.Processes,
+                (o, v) => o with { Processes = v }
+            )
+            {
+                Flag = new("--build-processes"),
+            },
+            Size(
+                "log",
+                "Log of one build; what comes after is dropped.",
+                "--build-log",
+                o => o.MaxLogBytes,
+                (o, v) => o with { MaxLogBytes = v }
+            ),
+            Size(
+                "context",
+                "Context of one build, unpacked.",
+                "--build-context",
+                o => o.MaxContextBytes,
+                (o, v) => o with { MaxContextBytes = v }
+            ),
+            Size(
+                "recipe",
+                "The largest recipe.",
+                null,
+                o => o.MaxRecipeBytes,
+                (o, v) => o with { MaxRecipeBytes = (int)v },
+                max: 64 << 20
+            ),
+            Size(
+                "free-disk",
+                "What a build has to leave free on the disk; it is ended otherwise.",
+                null,
+                o => o.FreeDiskFloorBytes,
+                (o, v) => o with { FreeDiskFloorBytes = v }
+            ),
+        ];
+
+    private static Field<BuildOptions, long> Size(
+        string key,
+        string description,
+        string? flag,
+        Func<BuildOptions, long> get,
+        Func<BuildOptions, long, BuildOptions> set,
+        long max = 1L << 50
+    ) => new(key, description, Kinds.Size(1, max), o => get(o), set) { Flag = flag is null ? null : new(flag) };
+}

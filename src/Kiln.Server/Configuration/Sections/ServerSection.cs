@@ -1,0 +1,59 @@
+namespace Kiln.Server.Configuration.Sections;
+
+/// <summary>What stands at the top: where the server listens, and where it keeps what it has to remember.</summary>
+internal static class ServerSection
+{
+    public static IReadOnlyList<Field<ServerOptions>> Fields { get; } =
+    [
+        new Field<ServerOptions, string>(
+            "data",
+            "The directory that holds everything the server keeps.",
+            Kinds.Folder,
+            o => o.DataDirectory,
+            (o, v) => o with { DataDirectory = v }
+        )
+        {
+            Flag = new("--data"),
+        },
+        new Field<ServerOptions, string>(
+            "urls",
+            "Where to listen; several addresses are separated by semicolons.",
+            Kinds.Checked("URL", _ => null),
+            o => o.Urls,
+            (o, v) => o with { Urls = v }
+        )
+        {
+            Flag = new("--urls"),
+        },
+        new Field<ServerOptions, string>(
+            "policy",
+            "The file that says who may do what.",
+            Kinds.File,
+            o => o.Access.PolicyFile,
+            (o, v) => o with { Access = o.Access with { PolicyFile = v } }
+        )
+        {
+            Flag = new("--policy"),
+        },
+        new Field<ServerOptions, string>(
+            "database",
+            "A PostgreSQL for names and the build queue, shared by several servers: postgres://USER@HOST/DATABASE.",
+            Kinds.Checked("ADDRESS", _ => null),
+            o => o.Database,
+            (o, v) => o with { Database = v }
+        )
+        {
+            Flag = new("--database"),
+        },
+        new Field<ServerOptions, string>(
+            "database-password-file",
+            "A file with the database's password; PGPASSWORD and PGPASSFILE work too.",
+            Kinds.File,
+            o => o.DatabasePasswordFile,
+            (o, v) => o with { DatabasePasswordFile = v }
+        )
+        {
+            Flag = new("--database-password-file"),
+        },
+    ];
+}
