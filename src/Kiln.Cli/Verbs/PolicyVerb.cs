@@ -12,6 +12,13 @@ internal static class PolicyVerb
     public static Command Create(Shell shell) =>
         new("policy", "Check a policy file, and ask it who may do what.") { Check(shell), Explain(shell) };
 
+    private static Option<string?> PolicyOption() =>
+        new("--policy")
+        {
+            Description = $"The file that says who may do what; ${PolicyVariable} otherwise.",
+            HelpName = "FILE",
+        };
+
     private static Command Check(Shell shell)
     {
         var file = new Argument<string>("file") { Description = "The policy file.", HelpName = "FILE" };
@@ -49,11 +56,7 @@ internal static class PolicyVerb
 
     private static Command Explain(Shell shell)
     {
-        var policy = new Option<string?>("--policy")
-        {
-            Description = $"The file that says who may do what; ${PolicyVariable} otherwise.",
-            HelpName = "FILE",
-        };
+        var policy = PolicyOption();
         var user = new Argument<string>("user")
         {
             Description = "A user, ISSUER:USER, or 'anonymous'.",
