@@ -20,8 +20,16 @@ public static class BuildErrors
     public static readonly ErrorCode StateInvalid = new("BUILD_STATE_INVALID", 409);
     public static readonly ErrorCode LeaseUnknown = new("BUILD_LEASE_UNKNOWN", 404);
     public static readonly ErrorCode LeaseLost = new("BUILD_LEASE_LOST", 409);
+
+    /// <summary>As <see cref="LeaseLost"/>, and its job is over.</summary>
+    public static readonly ErrorCode LeaseGone = new("BUILD_LEASE_LOST", 410);
+    public static readonly ErrorCode IdempotencyConflict = new("BUILD_IDEMPOTENCY_CONFLICT", 422);
+    public static readonly ErrorCode IdempotencyInFlight = new("BUILD_IDEMPOTENCY_CONFLICT", 409);
     public static readonly ErrorCode ResultInvalid = new("BUILD_RESULT_INVALID", 400);
     public static readonly ErrorCode LogRangeInvalid = new("BUILD_LOG_RANGE_INVALID", 416);
+
+    /// <summary>The log has as many bytes as it may; the build goes on.</summary>
+    public static readonly ErrorCode LogFull = new("BUILD_LOG_RANGE_INVALID", 413);
     public static readonly ErrorCode SecretUnknown = new("BUILD_SECRET_UNKNOWN", 404);
     public static readonly ErrorCode SecretTooLarge = new("BUILD_SECRET_INVALID", 413);
 }

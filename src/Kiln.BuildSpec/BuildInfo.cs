@@ -12,6 +12,7 @@ public sealed record BuildInfo
     public required IReadOnlyList<string> Outputs { get; init; }
     public required BuildInfoTrigger Trigger { get; init; }
     public required BuildInfoLimits Limits { get; init; }
+    public BuildInfoLease? Lease { get; init; }
 
     /// <summary>The engines of this registry's own node, with versions, for example <c>buildah 1.28.2</c>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
@@ -28,6 +29,17 @@ public sealed record BuildInfoRecipe(string Type, IReadOnlyList<string> MediaTyp
 
 /// <summary>Whether a push starts a build: <c>off</c>, <c>opt-in</c> or <c>on</c>.</summary>
 public sealed record BuildInfoTrigger(string OnPush);
+
+/// <summary>How leases are given to build nodes.</summary>
+public sealed record BuildInfoLease
+{
+    /// <summary>Seconds that a lease lives after each sign of life, where the claim does not say.</summary>
+    public required int DefaultSeconds { get; init; }
+
+    /// <summary>The most that a claim gets.</summary>
+    public required int MaxSeconds { get; init; }
+    public required int MaxAttempts { get; init; }
+}
 
 /// <summary>Limits; sizes in bytes, times in seconds.</summary>
 public sealed record BuildInfoLimits

@@ -20,6 +20,7 @@ namespace Kiln.BuildSpec;
 [JsonSerializable(typeof(LeaseHeartbeat))]
 [JsonSerializable(typeof(LeaseHeartbeatReply))]
 [JsonSerializable(typeof(LeaseResult))]
+[JsonSerializable(typeof(LeaseResultReply))]
 [JsonSerializable(typeof(ImageHints))]
 [JsonSerializable(typeof(SecretReceipt))]
 [JsonSerializable(typeof(IReadOnlyList<BuildStep>))]

@@ -5,10 +5,27 @@ namespace Kiln.BuildSpec;
 /// <summary>What a build node offers when it asks for work.</summary>
 public sealed record LeaseClaim
 {
+    /// <summary>What the node calls itself; who it is, its credential says.</summary>
     public required string Node { get; init; }
     public required IReadOnlyList<string> Platforms { get; init; }
     public required IReadOnlyList<string> Recipes { get; init; }
     public required IReadOnlyList<string> Outputs { get; init; }
+
+    /// <inheritdoc cref="NetworkModes"/>
+    /// <remarks>Null where it does not say: then it gets what asks for any.</remarks>
+    public IReadOnlyList<string>? Networks { get; init; }
+
+    /// <summary>Names with versions, for example <c>buildah 1.28.2</c>.</summary>
+    public IReadOnlyList<string>? Engines { get; init; }
+
+    /// <summary>The only job of which it wants a task; null for any.</summary>
+    public string? Job { get; init; }
+
+    /// <summary>How long the lease is to live after each sign of life; the registry may give less.</summary>
+    public int? LeaseSeconds { get; init; }
+
+    /// <summary>What else there is to say about the node, for people.</summary>
+    public IReadOnlyDictionary<string, string>? Labels { get; init; }
 }
 
 /// <summary>
@@ -24,8 +41,52 @@ public sealed record Lease
     public required int HeartbeatSeconds { get; init; }
     public required LeaseTask Task { get; init; }
 
+    /// <summary>The path of the job under which the lease's address is, and the task of it.</summary>
+    public string? Job { get; init; }
+    public string? TaskId { get; init; }
+
+    /// <summary>When it ends without a sign of life, by the registry's clock. Go by <see cref="HeartbeatSeconds"/>.</summary>
+    public DateTimeOffset? Expires { get; init; }
+
+    /// <summary>Where the product goes; null for the registry's own node, which has another way.</summary>
+    public LeasePush? Push { get; init; }
+
+    /// <summary>The credential for all of it; null for the registry's own node.</summary>
+    public LeaseAuth? Auth { get; init; }
+
     /// <summary>How the registry itself may be read for this build; null where nobody has to log in to it.</summary>
     public LeaseRegistry? Registry { get; init; }
+}
+
+/// <summary>Where a lease's product is pushed: by digest, or to the one tag that only this lease sees.</summary>
+public sealed record LeasePush
+{
+    /// <summary><c>host[:port]</c>, as the node reached it.</summary>
+    public required string Registry { get; init; }
+    public required string Repository { get; init; }
+    public required string StagingTag { get; init; }
+}
+
+/// <summary>
+/// The one credential of a lease, as a bearer token and as a login. It counts exactly as long as the lease, pushes into
+/// the lease's staging area only, and reads what the requester may pull.
+/// </summary>
+public sealed record LeaseAuth
+{
+    /// <summary>By which such a credential is known, for people and for scanners of leaked secrets.</summary>
+    public const string Prefix = "kiln_lease_";
+
+    /// <summary>The user's name for tools that only know how to log in. Any other will do as well.</summary>
+    public const string LoginName = "_lease";
+
+    public required string Token { get; init; }
+    public required string Username { get; init; }
+
+    /// <summary>The same as <see cref="Token"/>, for tools that only know how to log in.</summary>
+    public required string Password { get; init; }
+    public required DateTimeOffset Expires { get; init; }
+
+    public override string ToString() => $"the credential of a lease, until {Expires:O}";
 }
 
 /// <summary>
@@ -93,6 +154,9 @@ public sealed record LeaseHeartbeat
     public string? Progress { get; init; }
     public BuildConfinement? Confinement { get; init; }
     public IReadOnlyList<BuildStep>? Steps { get; init; }
+
+    /// <summary>As in the claim, from now on.</summary>
+    public int? LeaseSeconds { get; init; }
 }
 
 /// <summary>The answer to a heartbeat.</summary>
@@ -100,6 +164,20 @@ public sealed record LeaseHeartbeatReply
 {
     /// <summary>True where the build must be ended and reported as cancelled.</summary>
     public required bool Canceled { get; init; }
+    public DateTimeOffset? Expires { get; init; }
+
+    /// <summary>The credential for what comes; may be the one that is there.</summary>
+    public LeaseAuth? Auth { get; init; }
+}
+
+/// <summary>The answer to a result.</summary>
+public sealed record LeaseResultReply
+{
+    /// <summary>What became of the task: one of <see cref="BuildStates"/>.</summary>
+    public required string State { get; init; }
+
+    /// <summary>Whether the product can be pulled now.</summary>
+    public required bool Published { get; init; }
 }
 
 /// <summary>How a build ended. The same result may be sent again; another one after it is refused.</summary>

@@ -11,6 +11,7 @@ internal static class CommandLine
         var root = new RootCommand("Kiln: an OCI registry that builds. Push a recipe, pull an image.")
         {
             ServeVerb.Create(shell),
+            NodeVerb.Create(shell),
             BuildVerb.Create(shell),
             PushVerb.Create(shell),
             JobsVerb.Create(shell),

@@ -11,6 +11,12 @@ public sealed record RegistryClientOptions
     /// <summary>Who to be; nobody by default.</summary>
     public ICredentialSource Credentials { get; init; } = NoCredentials.Instance;
 
+    /// <summary>
+    /// Credentials for one registry that are sent with every request, whether it asks for them or not; null waits to be
+    /// asked.
+    /// </summary>
+    public PresetLogin? Preset { get; init; }
+
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
     public TimeSpan ConnectTimeout { get; init; } = TimeSpan.FromSeconds(10);
@@ -23,4 +29,12 @@ public sealed record RegistryClientOptions
 
     /// <summary>The first pause between two tries; each further one is twice as long, up to 10 seconds.</summary>
     public TimeSpan FirstPause { get; init; } = TimeSpan.FromMilliseconds(250);
+}
+
+/// <summary>Credentials that need no asking: a machine's token, a lease's, a user's with a password.</summary>
+/// <param name="Host">The only registry that gets to see them, <c>host[:port]</c>.</param>
+/// <param name="Scheme"><c>Bearer</c> or <c>Basic</c>.</param>
+public sealed record PresetLogin(string Host, string Scheme, string Value)
+{
+    public override string ToString() => $"credentials for {Host}";
 }

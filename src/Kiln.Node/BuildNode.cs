@@ -16,7 +16,8 @@ namespace Kiln.Node;
 public sealed partial class BuildNode : IDisposable
 {
     private static readonly TimeSpan ClaimWait = TimeSpan.FromSeconds(50);
-    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(15);
     private static readonly TimeSpan ProbeTime = TimeSpan.FromMinutes(1);
 
     private readonly NodeOptions _options;
@@ -111,6 +112,9 @@ public sealed partial class BuildNode : IDisposable
             Platforms = [.. _engine.Abilities.Platforms.Select(p => p.ToString())],
             Recipes = _engine.Abilities.RecipeTypes,
             Outputs = [BuildOutput.Oci],
+            Networks = _engine.Abilities.Networks,
+            Engines = [_engine.Name],
+            Labels = _options.Labels,
         };
         var slots = Enumerable
             .Range(0, _options.Concurrency)
@@ -170,6 +174,7 @@ public sealed partial class BuildNode : IDisposable
         CancellationToken cancel
     )
     {
+        var pause = Pause;
         while (!cancel.IsCancellationRequested)
         {
             try
@@ -188,6 +193,13 @@ public sealed partial class BuildNode : IDisposable
                     );
                     await build.RunAsync(cancel);
                 }
+
+                if (pause > Pause)
+                {
+                    LogBack(_log);
+                }
+
+                pause = Pause;
             }
             catch (OperationCanceledException) when (cancel.IsCancellationRequested)
             {
@@ -195,20 +207,44 @@ public sealed partial class BuildNode : IDisposable
             }
             catch (Exception e)
             {
-                LogFault(_log, e);
-                await Task.Delay(Pause, _time, cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                pause = await PauseAsync(e, pause, cancel);
             }
         }
+    }
+
+    // A registry that is away is asked again, ever more rarely, and not all nodes at once.
+    private async Task<TimeSpan> PauseAsync(Exception e, TimeSpan pause, CancellationToken cancel)
+    {
+        if (e is not RegistryException away)
+        {
+            LogFault(_log, e);
+        }
+        else if (pause == Pause)
+        {
+            LogAway(_log, away.Message);
+        }
+
+        await Task.Delay(pause * (0.5 + Random.Shared.NextDouble()), _time, cancel)
+            .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return e is not RegistryException ? Pause
+            : pause * 2 < LongestPause ? pause * 2
+            : LongestPause;
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Building with {Engine}, network {Network}")]
     private static partial void LogReady(ILogger log, string engine, string network);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "This registry builds nothing: {Why}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Nothing is built here: {Why}")]
     private static partial void LogUnavailable(ILogger log, string why);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Directory} could not be removed")]
     private static partial void LogNotSwept(ILogger log, string directory, Exception exception);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "No work to be had now: {Why}")]
+    private static partial void LogAway(ILogger log, string why);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The registry answers again")]
+    private static partial void LogBack(ILogger log);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The build node met a fault")]
     private static partial void LogFault(ILogger log, Exception exception);

@@ -14,7 +14,10 @@ internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordin
     : IBuildListener,
         IDisposable
 {
-    private const int MaxWaiting = 4 << 20;
+    // A registry that restarts is away for a while, and the build goes on.
+    private const int MaxWaiting = 16 << 20;
+    private const int LastTries = 300;
+    private static readonly TimeSpan LastPause = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(150);
     private readonly CancellationTokenSource _canceled = new();
     private readonly CancellationTokenSource _finished = new();
@@ -104,7 +107,11 @@ internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordin
                     .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
 
-            await SendAsync(heartbeat: false);
+            // The lease lives as long as heartbeats come, and so does the hope that the end of the log gets through.
+            for (var left = LastTries; !await SendAsync(heartbeat: left < LastTries) && left > 0; left--)
+            {
+                await Task.Delay(LastPause, time);
+            }
         }
         catch (LeaseLostException)
         {

@@ -6,6 +6,7 @@ using Kiln.Node.Engines;
 using Kiln.Node.Fetching;
 using Kiln.Node.Publishing;
 using Kiln.Node.Sandbox;
+using Kiln.Oci;
 using Microsoft.Extensions.Logging;
 
 namespace Kiln.Node;
@@ -25,6 +26,8 @@ internal sealed partial class LeasedBuild(
     private readonly BuildReport _report = new(lease, coordinator, time, log);
     private readonly BaseHold _bases = fetcher.Hold();
     private readonly RegistryClient? _login = LeaseLogin.Client(lease, options, time);
+    private const int DeliveryTries = 20;
+    private static readonly TimeSpan DeliveryPause = TimeSpan.FromSeconds(3);
     private Func<Task>? _keepSteps;
 
     /// <summary>Builds and reports. <paramref name="stop"/> ends the build and gives the lease back.</summary>
@@ -51,7 +54,7 @@ internal sealed partial class LeasedBuild(
             {
                 await _report.FinishAsync(reporting);
                 result = Classify(result, timeout.IsCancellationRequested);
-                var published = await coordinator.CompleteAsync(lease, result, CancellationToken.None);
+                var published = await DeliverAsync(result);
                 LogDone(log, lease.Execution, result.State, result.Reason ?? "");
                 await KeepStepsAsync(published);
             }
@@ -90,6 +93,27 @@ internal sealed partial class LeasedBuild(
             LogNotKept(log, lease.Execution, e);
         }
     }
+
+    // A product that took an hour must not be lost for a fault of a moment. Safe to repeat: the same result is taken once.
+    private async Task<bool> DeliverAsync(LeaseResult result)
+    {
+        for (var left = DeliveryTries; ; left--)
+        {
+            try
+            {
+                return await coordinator.CompleteAsync(lease, result, CancellationToken.None);
+            }
+            catch (Exception e) when (left > 0 && MayPass(e))
+            {
+                LogUndelivered(log, lease.Execution, e);
+                await Task.Delay(DeliveryPause, time);
+            }
+        }
+    }
+
+    private static bool MayPass(Exception e) =>
+        e is not (LeaseLostException or OciException)
+        && e is not RegistryException { Fault: RegistryFault.Refused or RegistryFault.NotAllowed };
 
     private LeaseResult Classify(LeaseResult result, bool timedOut) =>
         result.State == BuildStates.Canceled && timedOut
@@ -218,6 +242,12 @@ internal sealed partial class LeasedBuild(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The steps of build {Execution} were not kept")]
     private static partial void LogNotKept(ILogger log, string execution, Exception exception);
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "The result of build {Execution} was not taken; it is sent again"
+    )]
+    private static partial void LogUndelivered(ILogger log, string execution, Exception exception);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Build {Execution} lost its lease and was dropped")]
     private static partial void LogLost(ILogger log, string execution);

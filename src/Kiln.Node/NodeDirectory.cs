@@ -7,6 +7,7 @@ namespace Kiln.Node;
 /// bases/HEX/       base images by manifest digest (Fetching)
 /// steps/SCOPE/N/   cached steps (Engines)
 /// builds/LEASE/    one directory for each build under way; nothing of it outlives the build
+/// spool/           blobs on their way to or from a registry elsewhere
 /// </code>
 /// </summary>
 internal sealed class NodeDirectory

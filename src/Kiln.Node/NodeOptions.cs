@@ -7,6 +7,9 @@ public sealed record NodeOptions
     public required string Directory { get; init; }
     public required string Name { get; init; }
     public int Concurrency { get; init; } = 1;
+
+    /// <summary>What else there is to say about the node, for people.</summary>
+    public IReadOnlyDictionary<string, string>? Labels { get; init; }
     public bool Unsafe { get; init; }
     public bool AllowHostNetwork { get; init; }
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];

@@ -51,6 +51,20 @@ public static partial class KilnServer
         AddServices(builder.Services, options);
         builder.Services.AddAccess(options, mode);
         builder.Services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
+        builder.Services.AddSingleton<LeaseCredentials>(provider =>
+            secret =>
+                provider.GetRequiredService<LeaseDesk>().StandingOf(secret) is { } lease
+                    ? new LeaseHolder(
+                        lease.Id,
+                        lease.Execution,
+                        lease.Job,
+                        lease.Repository,
+                        lease.Requester,
+                        lease.StagingTag,
+                        lease.Expires
+                    )
+                    : null
+        );
         configure?.Invoke(builder.Services);
         var app = builder.Build();
         Pipeline(app, options, mode);
@@ -110,6 +124,7 @@ public static partial class KilnServer
         services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();
         services.AddSingleton<InfoEndpoints>().AddSingleton<JobEndpoints>().AddSingleton<SecretEndpoints>();
         services.AddSingleton<LogEvents>().AddSingleton<LogEndpoints>();
+        services.AddSingleton<LeaseEndpoints>().AddSingleton<LeasedContent>();
         services.AddSingleton<RequestAudit>();
         foreach (var root in new[] { V2Router.Root, AdminEndpoints.Root })
         {
@@ -147,6 +162,7 @@ public static partial class KilnServer
         services.GetRequiredService<JobEndpoints>().Map(router);
         services.GetRequiredService<LogEndpoints>().Map(router);
         services.GetRequiredService<SecretEndpoints>().Map(router);
+        services.GetRequiredService<LeaseEndpoints>().Map(router);
 
         app.UseMiddleware<OciErrorMiddleware>();
         if (options.Access.TrustedProxies.Count > 0)

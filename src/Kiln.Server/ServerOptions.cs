@@ -118,6 +118,9 @@ public sealed record BuildOptions
     public int MaxTimeoutSeconds { get; init; } = 14_400;
     public int MaxQueueSeconds { get; init; } = 86_400;
     public int LeaseSeconds { get; init; } = 30;
+
+    /// <summary>The longest life between two signs of life that a node elsewhere may ask for.</summary>
+    public int MaxLeaseSeconds { get; init; } = 3600;
     public int MaxAttempts { get; init; } = 3;
 
     /// <summary>Jobs that may wait or run in one repository; more get 429.</summary>

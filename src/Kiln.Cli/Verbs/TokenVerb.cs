@@ -29,7 +29,7 @@ internal static class TokenVerb
         };
         var actions = new Option<string[]>("--action")
         {
-            Description = "What it is for: pull, push, delete, build, admin; several with commas.",
+            Description = "What it is for: pull, push, delete, build, admin, lease; several with commas.",
             HelpName = "ACTION",
             Required = true,
         };

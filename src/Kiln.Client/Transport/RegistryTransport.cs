@@ -113,6 +113,11 @@ internal sealed class RegistryTransport : IDisposable
 
     private async Task<HttpResponseMessage> SendOnceAsync(Call call, CancellationToken cancel)
     {
+        if (_options.Preset is { } preset && preset.Host == call.Host)
+        {
+            return await SendAndRedirectAsync(call, new AuthenticationHeaderValue(preset.Scheme, preset.Value), cancel);
+        }
+
         var authorization = _authenticator.Known(call);
         var response = await SendAndRedirectAsync(call, authorization, cancel);
         if (response.StatusCode != HttpStatusCode.Unauthorized)

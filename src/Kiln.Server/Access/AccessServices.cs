@@ -17,7 +17,7 @@ internal static class AccessServices
         services.AddSingleton(new AccessSetting(mode)).AddSingleton<AuditLog>();
         services.AddSingleton<PolicyStore>().AddSingleton<Gate>().AddSingleton<RateLimits>();
         services.AddSingleton<Passwords>().AddSingleton<RememberedCredentials>().AddSingleton<Login>();
-        services.AddSingleton<Requesters>();
+        services.AddSingleton<Requesters>().AddSingleton<LeaseGate>().AddSingleton<NodeGrants>();
         services.AddSingleton<TokenSigner>().AddSingleton<MachineTokens>().AddSingleton<OidcTokens>();
         if (options.Access.CertificateFile is not null)
         {

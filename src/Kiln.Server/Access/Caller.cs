@@ -11,6 +11,9 @@ internal sealed record Caller(Principal Principal, Policy Policy, IReadOnlyList<
     /// <summary>When what was presented ends; null where nothing says.</summary>
     public DateTimeOffset? Expires { get; init; }
 
+    /// <summary>The lease whose credential was presented, with which nothing else is possible; null for everybody else.</summary>
+    public LeaseHolder? Lease { get; init; }
+
     public bool IsAnonymous => Principal.Kind == PrincipalKind.Anonymous;
 
     /// <summary>What the policy and the token together allow in a repository.</summary>

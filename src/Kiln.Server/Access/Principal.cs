@@ -19,6 +19,9 @@ internal enum PrincipalKind
 
     /// <summary>A machine token (<c>kiln token issue</c>).</summary>
     Machine,
+
+    /// <summary>A build node, for the one lease whose credential it presents.</summary>
+    Lease,
 }
 
 /// <summary>Who a request comes from.</summary>
@@ -42,7 +45,7 @@ internal sealed record Principal(string Name)
     public IReadOnlyList<Grant>? Grants { get; init; }
 
     /// <summary>The most that it may do, whatever is granted: a build only reads.</summary>
-    public Rights Ceiling { get; init; } = Rights.All;
+    public Rights Ceiling { get; init; } = Rights.All | Rights.Lease;
 
     /// <summary>Id of the machine token.</summary>
     public string? TokenId { get; init; }

@@ -75,6 +75,11 @@ internal static class AuditActions
     public const string UploadCancel = "upload.cancel";
     public const string JobRequest = "job.request";
     public const string JobCancel = "job.cancel";
+    public const string LeaseClaim = "lease.claim";
+    public const string LeaseExtend = "lease.extend";
+    public const string LeaseReturn = "lease.return";
+    public const string LeaseLog = "lease.log";
+    public const string LeaseResult = "lease.result";
     public const string SecretStore = "secret.store";
     public const string TokenIssue = "token.issue";
     public const string TokenRevoke = "token.revoke";

@@ -20,7 +20,8 @@ internal static class BuildService
         services.AddSingleton<RequestRules>().AddSingleton<JobIntake>().AddSingleton<IPushTrigger, PushIntake>();
         services.AddSingleton<Executions>().AddSingleton<Subscriptions>().AddSingleton<Enlistment>();
         services.AddSingleton<Claims>().AddSingleton<Cancellation>();
-        services.AddSingleton<LeaseStaging>().AddSingleton<LeaseDesk>();
+        services.AddSingleton<LeaseStaging>().AddSingleton<LeaseDesk>().AddSingleton<LeaseResults>();
+        services.AddSingleton<LeaseLog>().AddSingleton<Attempts>().AddSingleton<Builders>();
         services.AddSingleton<IBuildCoordinator, LocalCoordinator>();
         services.AddSingleton<LayerFactsStore>().AddSingleton<ProductCheck>();
         services.AddSingleton<Promotion>().AddSingleton<Settlement>();

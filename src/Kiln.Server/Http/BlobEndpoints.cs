@@ -7,7 +7,7 @@ using Microsoft.AspNetCore.Http;
 namespace Kiln.Server.Http;
 
 /// <summary>Pulling and deleting blobs (distribution-spec, "Pulling blobs", "Deleting Blobs"): end-2, end-10.</summary>
-internal sealed class BlobEndpoints(Blobs blobs, TransferBuffers buffers, TimeProvider time)
+internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferBuffers buffers, TimeProvider time)
 {
     private const int BufferSize = 256 << 10;
     private const int Unblocked = 32 << 10;
@@ -17,13 +17,13 @@ internal sealed class BlobEndpoints(Blobs blobs, TransferBuffers buffers, TimePr
 
     public void Map(V2Router router) =>
         router
-            .Map("GET", "{name}/blobs/{}", Need.Pull, Get)
+            .Map("GET", "{name}/blobs/{}", Need.Pull with { Lease = LeaseUse.Pull }, Get)
             .Map("DELETE", "{name}/blobs/{}", Need.Delete(AuditActions.BlobDelete), Delete);
 
     private async Task Get(V2Context context)
     {
         var digest = context.DigestAt(0);
-        if (blobs.Size(context.Repository, digest) is not { } size)
+        if (leased.BlobSize(context, digest) is not { } size)
         {
             // Not thrown: clients ask for what is not there with every push.
             await OciErrorWriter.WriteAsync(context.Http, Unknown(context, digest));

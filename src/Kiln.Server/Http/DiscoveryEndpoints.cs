@@ -21,7 +21,7 @@ internal sealed class DiscoveryEndpoints
                 "_build",
                 "https://github.com/kiln-registry/kiln/blob/main/spec/build-extension.md",
                 "Request and follow builds of container images",
-                ["_build/v1/info", "_build/v1/jobs", "_build/v1/secrets"]
+                ["_build/v1/info", "_build/v1/jobs", "_build/v1/secrets", "_build/v1/leases"]
             ),
         ]),
         BuildJson.Default.ExtensionList
@@ -29,7 +29,7 @@ internal sealed class DiscoveryEndpoints
 
     public void Map(V2Router router) =>
         router
-            .Map("GET", "", Need.Login, Ping)
+            .Map("GET", "", Need.Login with { Lease = LeaseUse.Anything }, Ping)
             .Map("GET", "_oci/ext/discover", Need.Login, Discover)
             .Map("GET", "{name}/_oci/ext/discover", Need.AnyRight, Discover);
 

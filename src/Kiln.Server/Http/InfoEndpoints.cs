@@ -1,25 +1,23 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
-using Kiln.Node;
 using Kiln.Oci;
 using Kiln.Server.Access.Guard;
-using Kiln.Server.Builds.Intake;
+using Kiln.Server.Builds.Queue;
 
 namespace Kiln.Server.Http;
 
 /// <summary>What this registry builds: bld-1 of the build extension.</summary>
-internal sealed class InfoEndpoints(NodeStatus node, BuildOptions options)
+internal sealed class InfoEndpoints(Builders builders, BuildOptions options)
 {
     public void Map(V2Router router) =>
         router.Map("GET", "_build/v1/info", Need.Login, Get).Map("GET", "{name}/_build/v1/info", Need.AnyRight, Get);
 
     private async Task Get(V2Context context)
     {
-        await node.Known.WaitAsync(context.Cancel);
-        var abilities = node.Abilities;
+        var abilities = await builders.OfAsync(context.Principal.Name, context.Cancel);
         var info = new BuildInfo
         {
-            Categories = ["discover", "request", "trigger"],
+            Categories = ["discover", "request", "trigger", "node"],
             Recipes = [.. abilities.RecipeTypes.Select(Recipe)],
             Platforms = [.. abilities.Platforms.Select(p => p.ToString())],
             Outputs = abilities.Platforms.Count == 0 ? [] : [BuildOutput.Oci],
@@ -27,6 +25,12 @@ internal sealed class InfoEndpoints(NodeStatus node, BuildOptions options)
             Engines = abilities.Engines,
             Networks = abilities.Networks,
             Unavailable = abilities.Platforms.Count == 0 ? abilities.Unavailable ?? "no build node is there" : null,
+            Lease = new BuildInfoLease
+            {
+                DefaultSeconds = options.LeaseSeconds,
+                MaxSeconds = Claims.MaxSeconds(options),
+                MaxAttempts = options.MaxAttempts,
+            },
             Limits = new BuildInfoLimits
             {
                 MaxWaitSeconds = V2Requests.MaxWaitSeconds,

@@ -12,13 +12,14 @@ internal sealed class ManifestEndpoints(
     Manifests manifests,
     Tags tags,
     ManifestBodies bodies,
+    LeasedContent leased,
     IPushTrigger? trigger = null
 )
 {
     public void Map(V2Router router) =>
         router
-            .Map("GET", "{name}/manifests/{}", Need.Pull, Get)
-            .Map("PUT", "{name}/manifests/{}", Need.Push(AuditActions.ManifestPush), Put)
+            .Map("GET", "{name}/manifests/{}", Need.Pull with { Lease = LeaseUse.Pull }, Get)
+            .Map("PUT", "{name}/manifests/{}", Need.Push(AuditActions.ManifestPush) with { Lease = LeaseUse.Push }, Put)
             .Map("DELETE", "{name}/manifests/{}", Need.Delete(AuditActions.ManifestDelete), Delete);
 
     private Task Get(V2Context context)
@@ -26,6 +27,12 @@ internal sealed class ManifestEndpoints(
         var reference = ManifestReference.Parse(context[0]);
         var manifest = (context.IsHead, reference) switch
         {
+            _ when context.Caller.Lease is { } lease => leased.Manifest(
+                context,
+                lease,
+                reference.Digest,
+                reference.Tag
+            ),
             (true, { Digest: { } digest }) => manifests.Head(context.Repository, digest),
             (false, { Digest: { } digest }) => manifests.Get(context.Repository, digest),
             (true, _) => manifests.Head(context.Repository, reference.Tag!),
@@ -67,6 +74,20 @@ internal sealed class ManifestEndpoints(
         // "registries SHOULD support … PUT /v2/<name>/manifests/<digest>?tag=1&tag=2" (end-7b)
         var asked = context.Request.Query["tag"].Select(tag => ManifestReference.ParseTag(tag ?? "")).ToList();
         using var body = await bodies.ReadAsync(context);
+        if (context.Caller.Lease is { } lease)
+        {
+            var digest = await leased.PutAsync(
+                context,
+                lease,
+                reference.Digest,
+                reference.Tag,
+                body.Content,
+                ContentType(context.Request)
+            );
+            context.WriteCreated("manifests", digest);
+            return;
+        }
+
         var push = new ManifestPush
         {
             Repository = context.Repository,

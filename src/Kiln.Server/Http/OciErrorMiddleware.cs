@@ -1,4 +1,6 @@
 using System.Data.Common;
+using Kiln.BuildSpec;
+using Kiln.Node;
 using Kiln.Oci;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
@@ -21,6 +23,10 @@ internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<O
         catch (OciException e)
         {
             await OciErrorWriter.WriteAsync(http, e.Error);
+        }
+        catch (LeaseLostException e)
+        {
+            await OciErrorWriter.WriteAsync(http, new OciError(BuildErrors.LeaseLost, e.Message));
         }
         catch (BadHttpRequestException e)
         {

@@ -22,6 +22,7 @@ internal sealed class TokenEndpoint(
     RateLimits limits,
     TokenSigner signer,
     RequestAudit audit,
+    LeaseGate leases,
     TimeProvider time
 )
 {
@@ -41,7 +42,11 @@ internal sealed class TokenEndpoint(
         }
 
         var policy = policies.Current;
-        if (HttpMethods.IsPost(http.Request.Method))
+        if (LeaseGate.SecretIn(http) is { } secret)
+        {
+            await WriteLeaseAsync(http, secret);
+        }
+        else if (HttpMethods.IsPost(http.Request.Method))
         {
             await PostAsync(http, policy);
         }
@@ -120,20 +125,51 @@ internal sealed class TokenEndpoint(
         var end = caller.Expires < now + Lifetime ? caller.Expires.Value : now + Lifetime;
         var granted = Gate.Grant(caller, asked);
         var token = signer.Sign(caller.Principal, granted, end);
-        var answer = new TokenAnswer
-        {
-            Token = token,
-            AccessToken = token,
-            ExpiresIn = (int)Math.Max(1, (end - now).TotalSeconds),
-            IssuedAt = now,
-            Scope = string.Join(' ', granted),
-        };
+        await WriteAsync(
+            http,
+            new TokenAnswer
+            {
+                Token = token,
+                AccessToken = token,
+                ExpiresIn = (int)Math.Max(1, (end - now).TotalSeconds),
+                IssuedAt = now,
+                Scope = string.Join(' ', granted),
+            }
+        );
+    }
+
+    private static async Task WriteAsync(HttpContext http, TokenAnswer answer)
+    {
         var response = http.Response;
         response.Headers.CacheControl = "no-store";
         response.ContentType = MediaTypes.Json;
         await response.Body.WriteAsync(
             JsonSerializer.SerializeToUtf8Bytes(answer, TokenJson.Default.TokenAnswer),
             http.RequestAborted
+        );
+    }
+
+    // Tools that only know how to log in come here with a lease's credential as a password. It is its own token: what was
+    // given for it could not end with the lease.
+    private async Task WriteLeaseAsync(HttpContext http, string secret)
+    {
+        if (leases.Live(secret) is not { } lease)
+        {
+            await WriteAsync(http, null, [], policies.Current);
+            return;
+        }
+
+        var now = time.GetUtcNow();
+        await WriteAsync(
+            http,
+            new TokenAnswer
+            {
+                Token = secret,
+                AccessToken = secret,
+                ExpiresIn = (int)Math.Max(1, (lease.Expires!.Value - now.ToUnixTimeMilliseconds()) / 1000),
+                IssuedAt = now,
+                Scope = $"{TokenScope.Repository}:{lease.Repository}:pull,push",
+            }
         );
     }
 

@@ -9,16 +9,29 @@ using Microsoft.AspNetCore.Http;
 namespace Kiln.Server.Http;
 
 /// <summary>Pushing blobs (distribution-spec, "Pushing blobs"): end-4, end-5, end-6, end-11, end-13, end-14.</summary>
-internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, Gate gate, ServerOptions options)
+internal sealed class UploadEndpoints(
+    Uploads uploads,
+    Blobs blobs,
+    Gate gate,
+    LeasedContent leased,
+    ServerOptions options
+)
 {
     public void Map(V2Router router) =>
         router
-            .Map("POST", "{name}/blobs/uploads/", Need.Push(AuditActions.UploadStart, recorded: false), Start)
-            .Map("POST", "{name}/blobs/uploads", Need.Push(AuditActions.UploadStart, recorded: false), Start)
-            .Map("GET", "{name}/blobs/uploads/{}", Need.Push(AuditActions.Read, recorded: false), Status)
-            .Map("PATCH", "{name}/blobs/uploads/{}", Need.Push(AuditActions.UploadAppend, recorded: false), Append)
-            .Map("PUT", "{name}/blobs/uploads/{}", Need.Push(AuditActions.UploadFinish), Finish)
-            .Map("DELETE", "{name}/blobs/uploads/{}", Need.Push(AuditActions.UploadCancel), Cancel);
+            .Map("POST", "{name}/blobs/uploads/", Push(AuditActions.UploadStart, recorded: false), Start)
+            .Map("POST", "{name}/blobs/uploads", Push(AuditActions.UploadStart, recorded: false), Start)
+            .Map("GET", "{name}/blobs/uploads/{}", Push(AuditActions.Read, recorded: false), Status)
+            .Map("PATCH", "{name}/blobs/uploads/{}", Push(AuditActions.UploadAppend, recorded: false), Append)
+            .Map("PUT", "{name}/blobs/uploads/{}", Push(AuditActions.UploadFinish), Finish)
+            .Map("DELETE", "{name}/blobs/uploads/{}", Push(AuditActions.UploadCancel), Cancel);
+
+    // A lease's uploads are its own, and go into its staging area.
+    private static Need Push(string action, bool recorded = true) =>
+        Need.Push(action, recorded) with
+        {
+            Lease = LeaseUse.Push,
+        };
 
     private async Task Start(V2Context context)
     {
@@ -32,7 +45,13 @@ internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, Gate gate, S
         {
             var digest = V2Context.ParseDigest(text);
             CheckSize(context);
-            await uploads.PushAsync(context.Repository, digest, context.Request.Body, context.Cancel);
+            await uploads.PushAsync(
+                context.Repository,
+                digest,
+                context.Request.Body,
+                context.Cancel,
+                leased.StagingOf(context)
+            );
             context.WriteCreated("blobs", digest);
             return;
         }
@@ -46,7 +65,7 @@ internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, Gate gate, S
             );
         }
 
-        var upload = await uploads.StartAsync(context.Repository, algorithm, context.Cancel);
+        var upload = await uploads.StartAsync(context.Repository, algorithm, context.Cancel, leased.StagingOf(context));
         WriteSession(context, upload, length: 0, StatusCodes.Status202Accepted);
     }
 
@@ -56,6 +75,17 @@ internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, Gate gate, S
         if (context.Query("from") is { } name && !RepositoryName.TryParse(name, out from))
         {
             return false;
+        }
+
+        if (context.Caller.Lease is { } lease)
+        {
+            var taken = await leased.MountAsync(context, lease, digest, from);
+            if (taken)
+            {
+                context.WriteCreated("blobs", digest);
+            }
+
+            return taken;
         }
 
         // Whoever may not read the other repository learns nothing of what is in it: the blob has to be pushed.
@@ -99,7 +129,14 @@ internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, Gate gate, S
         var upload = Find(context);
         var digest = V2Context.ParseDigest(context.Query("digest") ?? "");
         var start = await CheckChunkAsync(context, upload);
-        await uploads.FinishAsync(upload, digest, start, context.Request.Body, context.Cancel);
+        await uploads.FinishAsync(
+            upload,
+            digest,
+            start,
+            context.Request.Body,
+            context.Cancel,
+            leased.StagingOf(context)
+        );
         context.Response.Headers.Remove("Range");
         context.WriteCreated("blobs", digest);
     }
@@ -111,7 +148,7 @@ internal sealed class UploadEndpoints(Uploads uploads, Blobs blobs, Gate gate, S
     }
 
     private Upload Find(V2Context context) =>
-        uploads.Find(context.Repository, context[0])
+        uploads.Find(context.Repository, context[0], leased.StagingOf(context))
         ?? throw new OciException(
             ErrorCodes.BlobUploadUnknown,
             "there is no such upload in this repository; it may have been finished, cancelled or abandoned too long"

@@ -10,6 +10,11 @@ namespace Kiln.Server.Registry;
 /// <param name="Updated">When a request last wrote to it, in Unix milliseconds, to within a minute.</param>
 internal sealed record Upload(string Id, long RepositoryId, RepositoryName Repository, string Algorithm, long Updated);
 
+/// <summary>Where a blob goes that is pushed to no repository: into the staging area of a lease.</summary>
+/// <param name="Lease">The only one that sees its uploads.</param>
+/// <param name="Record">Called in the transaction in which the blob is whole, with its size.</param>
+internal sealed record BlobStaging(string Lease, Action<DbTransaction, Digest, long> Record);
+
 /// <summary>Blob uploads: in one request, in chunks, resumed (distribution-spec, "Pushing blobs").</summary>
 internal sealed class Uploads(
     Database database,
@@ -26,7 +31,12 @@ internal sealed class Uploads(
 
     /// <summary>Opens a session.</summary>
     /// <exception cref="OciException"><c>TOOMANYREQUESTS</c>, 429: too many are open in this repository.</exception>
-    public Task<Upload> StartAsync(RepositoryName name, string algorithm, CancellationToken cancel) =>
+    public Task<Upload> StartAsync(
+        RepositoryName name,
+        string algorithm,
+        CancellationToken cancel,
+        BlobStaging? staging = null
+    ) =>
         database.WriteAsync(
             transaction =>
             {
@@ -35,13 +45,14 @@ internal sealed class Uploads(
                 var upload = new Upload(NewId(), repository, name, algorithm, time.Milliseconds());
                 transaction.Run(
                     """
-                    INSERT INTO uploads (id, repository, algorithm, created, updated)
-                    VALUES (@id, @repository, @algorithm, @now, @now)
+                    INSERT INTO uploads (id, repository, algorithm, created, updated, lease)
+                    VALUES (@id, @repository, @algorithm, @now, @now, @lease)
                     """,
                     ("id", upload.Id),
                     ("repository", repository),
                     ("algorithm", algorithm),
-                    ("now", upload.Updated)
+                    ("now", upload.Updated),
+                    ("lease", staging?.Lease)
                 );
                 return upload;
             },
@@ -49,17 +60,18 @@ internal sealed class Uploads(
         );
 
     /// <summary>The session of that id in that repository; null where there is none (any more).</summary>
-    public Upload? Find(RepositoryName name, string id) =>
+    public Upload? Find(RepositoryName name, string id, BlobStaging? staging = null) =>
         database.Read(c =>
             c.Query(
                     """
                     SELECT u.id, u.repository, u.algorithm, u.updated
                     FROM uploads u JOIN repositories r ON r.id = u.repository
-                    WHERE u.id = @id AND r.name = @name
+                    WHERE u.id = @id AND r.name = @name AND COALESCE(u.lease, '') = @lease
                     """,
                     row => new Upload(row.GetString(0), row.GetInt64(1), name, row.GetString(2), row.GetInt64(3)),
                     ("id", id),
-                    ("name", name.Value)
+                    ("name", name.Value),
+                    ("lease", staging?.Lease ?? "")
                 )
                 .FirstOrDefault()
         );
@@ -88,7 +100,14 @@ internal sealed class Uploads(
     /// request leaves the session as it was before it.
     /// </summary>
     /// <exception cref="OciException">As <see cref="AppendAsync"/>, or another digest than the bytes have, 400.</exception>
-    public async Task FinishAsync(Upload upload, Digest digest, long? start, Stream body, CancellationToken cancel)
+    public async Task FinishAsync(
+        Upload upload,
+        Digest digest,
+        long? start,
+        Stream body,
+        CancellationToken cancel,
+        BlobStaging? staging = null
+    )
     {
         await using var staged = await store.UploadAsync(upload.Id, digest.Algorithm, cancel);
         CheckStart(staged, start);
@@ -96,7 +115,7 @@ internal sealed class Uploads(
         await database.WriteAsync(
             transaction =>
             {
-                Publish(transaction, upload.Repository, digest, size);
+                Publish(transaction, upload.Repository, digest, size, staging);
                 Remove(transaction, upload.Id);
             },
             CancellationToken.None
@@ -105,14 +124,23 @@ internal sealed class Uploads(
 
     /// <summary>Pushes a blob in one request, without a session.</summary>
     /// <inheritdoc cref="FinishAsync"/>
-    public async Task PushAsync(RepositoryName name, Digest digest, Stream body, CancellationToken cancel)
+    public async Task PushAsync(
+        RepositoryName name,
+        Digest digest,
+        Stream body,
+        CancellationToken cancel,
+        BlobStaging? staging = null
+    )
     {
         var id = NewId();
         try
         {
             await using var staged = await store.UploadAsync(id, digest.Algorithm, cancel);
             var size = await ReceiveAsync(staged, digest, body, cancel);
-            await database.WriteAsync(transaction => Publish(transaction, name, digest, size), CancellationToken.None);
+            await database.WriteAsync(
+                transaction => Publish(transaction, name, digest, size, staging),
+                CancellationToken.None
+            );
         }
         finally
         {
@@ -172,8 +200,14 @@ internal sealed class Uploads(
     private static void Remove(DbTransaction transaction, string id) =>
         transaction.Run("DELETE FROM uploads WHERE id = @id", ("id", id));
 
-    private void Publish(DbTransaction transaction, RepositoryName name, Digest digest, long size)
+    private void Publish(DbTransaction transaction, RepositoryName name, Digest digest, long size, BlobStaging? staging)
     {
+        if (staging is not null)
+        {
+            staging.Record(transaction, digest, size);
+            return;
+        }
+
         blobs.Record(transaction, digest, size);
         blobs.Link(transaction, repositories.Ensure(transaction, name), digest);
     }

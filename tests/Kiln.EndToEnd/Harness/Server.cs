@@ -88,7 +88,8 @@ public class Server : IAsyncLifetime, IDisposable
         try
         {
             using var answer = await Http.GetAsync("/v2/");
-            return answer.StatusCode == HttpStatusCode.OK;
+            // A registry with users asks whoever comes to log in.
+            return answer.StatusCode is HttpStatusCode.OK or HttpStatusCode.Unauthorized;
         }
         catch (HttpRequestException)
         {

@@ -42,6 +42,13 @@ public sealed class MatrixTests : IAsyncLifetime
         ["DELETE /v2/{name}/_build/v1/jobs/{}"] = "push,build",
         ["GET /v2/{name}/_build/v1/jobs/{}/logs"] = "pull",
         ["POST /v2/{name}/_build/v1/secrets"] = "push,build",
+        ["POST /v2/_build/v1/leases"] = "claim",
+        ["POST /v2/{name}/_build/v1/leases"] = "claim",
+        ["PATCH /v2/{name}/_build/v1/jobs/{}/leases/{}"] = "lease",
+        ["DELETE /v2/{name}/_build/v1/jobs/{}/leases/{}"] = "lease",
+        ["PATCH /v2/{name}/_build/v1/jobs/{}/leases/{}/log"] = "lease",
+        ["GET /v2/{name}/_build/v1/jobs/{}/leases/{}/log"] = "lease",
+        ["PUT /v2/{name}/_build/v1/jobs/{}/leases/{}/result"] = "lease",
         ["GET /admin/v1/tokens"] = "admin",
         ["POST /admin/v1/tokens"] = "admin",
         ["DELETE /admin/v1/tokens/{}"] = "admin",
@@ -149,6 +156,12 @@ public sealed class MatrixTests : IAsyncLifetime
             return;
         }
 
+        if (needs == "lease")
+        {
+            await response.ShouldFailAsync(403, "DENIED");
+            return;
+        }
+
         await ShouldBeChallengedAsync(response, needs, "insufficient_scope");
     }
 
@@ -158,7 +171,9 @@ public sealed class MatrixTests : IAsyncLifetime
     {
         string[] lacking = needs switch
         {
-            "login" or "catalog" => [],
+            // Everybody may build below a place of their own, and so have a node for that.
+            "login" or "catalog" or "claim" => [],
+            "lease" => ["root", "all", "nobody"],
             "any" => ["nobody", "other"],
             "admin" => ["all", "nobody"],
             _ => ["nobody", "other", .. needs.Split(',').Select(n => $"not-{n}")],
@@ -175,9 +190,15 @@ public sealed class MatrixTests : IAsyncLifetime
     [MemberData(nameof(Routes))]
     public async Task Whoever_has_just_the_rights_is_let_in(string route, string needs)
     {
+        if (needs == "lease")
+        {
+            // Nobody's right: LeaseCredentialTests has the credential that is let in.
+            return;
+        }
+
         var user = needs switch
         {
-            "login" or "catalog" => "nobody",
+            "login" or "catalog" or "claim" => "nobody",
             "any" or "pull" => "pull",
             "push" => "push",
             "admin" => "root",
@@ -220,7 +241,8 @@ public sealed class MatrixTests : IAsyncLifetime
     private static string? ScopeOf(string needs) =>
         needs switch
         {
-            "login" => null,
+            "login" or "lease" => null,
+            "claim" => "registry:build:lease",
             "catalog" => "registry:catalog:*",
             "admin" => "registry:admin:*",
             "any" => "repository:team/app:pull",

@@ -43,6 +43,7 @@ public sealed partial class ArrowTests
     {
         ["Fetching"] = ["Engines"],
         ["Publishing"] = ["Engines"],
+        ["Remote"] = [],
         ["Engines"] = ["Sandbox"],
         ["Sandbox"] = [],
     };

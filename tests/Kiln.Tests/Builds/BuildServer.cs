@@ -4,9 +4,11 @@ using System.Text;
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Node;
+using Kiln.Node.Remote;
 using Kiln.Oci;
 using Kiln.Server;
 using Kiln.Server.Builds.Leases;
+using Kiln.Server.Metadata;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
 
@@ -21,9 +23,13 @@ internal sealed class BuildServer : IAsyncDisposable
     public const string Containerfile = "FROM scratch\nCOPY hello /hello\n";
     private readonly TestServer _server;
 
-    private BuildServer(TestServer server, FakeTimeProvider? time)
+    private readonly bool _remote;
+    private HttpCoordinator? _coordinator;
+
+    private BuildServer(TestServer server, FakeTimeProvider? time, bool remote)
     {
         _server = server;
+        _remote = remote;
         Time = time;
         Node = new TestNode(this);
         Ready();
@@ -37,14 +43,24 @@ internal sealed class BuildServer : IAsyncDisposable
     public HttpClient Http => _server.Http;
     public IServiceProvider Services => _server.Services;
     public string DataDirectory => _server.DataDirectory;
-    public IBuildCoordinator Coordinator => _server.Services.GetRequiredService<IBuildCoordinator>();
+    public string Host => new Uri(_server.Url).Authority;
+
+    /// <summary>The lease protocol: in the server, or over HTTP as a node elsewhere speaks it.</summary>
+    public IBuildCoordinator Coordinator =>
+        !_remote
+            ? _server.Services.GetRequiredService<IBuildCoordinator>()
+            : _coordinator ??= new HttpCoordinator(
+                new RemoteServer { Host = Host, Spool = Path.Combine(DataDirectory, "test-spool") },
+                TimeProvider.System
+            );
     public LeaseSweep Sweep => _server.Services.GetRequiredService<LeaseSweep>();
     public NodeStatus Status => _server.Services.GetRequiredService<NodeStatus>();
 
     public static async Task<BuildServer> StartAsync(
         Func<BuildOptions, BuildOptions>? change = null,
         bool fakeTime = false,
-        Func<ServerOptions, ServerOptions>? options = null
+        Func<ServerOptions, ServerOptions>? options = null,
+        bool remote = false
     )
     {
         var time = fakeTime ? new FakeTimeProvider(new DateTimeOffset(2026, 11, 23, 8, 0, 0, TimeSpan.Zero)) : null;
@@ -58,7 +74,7 @@ internal sealed class BuildServer : IAsyncDisposable
                 }
             }
         );
-        return new BuildServer(server, time);
+        return new BuildServer(server, time, remote);
     }
 
     /// <summary>Stops the server in the middle of whatever it does, and starts it on the same data.</summary>
@@ -66,6 +82,8 @@ internal sealed class BuildServer : IAsyncDisposable
     public async Task RestartAsync(Action? meanwhile = null)
     {
         await _server.RestartAsync(meanwhile);
+        _coordinator?.Dispose();
+        _coordinator = null;
         Ready();
     }
 
@@ -101,6 +119,37 @@ internal sealed class BuildServer : IAsyncDisposable
 
     public static async Task<Job> ReadAsync(HttpResponseMessage response) =>
         JsonSerializer.Deserialize(await response.Content.ReadAsByteArrayAsync(), BuildJson.Default.Job)!;
+
+    /// <summary>Takes a table away, so that whatever needs it fails.</summary>
+    public Task BreakAsync(string table) => RunAsync($"ALTER TABLE {table} RENAME TO {table}_away");
+
+    public Task MendAsync(string table) => RunAsync($"ALTER TABLE {table}_away RENAME TO {table}");
+
+    /// <summary>When a lease ends without a sign of life, in Unix milliseconds.</summary>
+    public Task<long> LeaseExpiresAsync(Lease lease) =>
+        Services
+            .GetRequiredService<Database>()
+            .WriteAsync(
+                transaction =>
+                    transaction.Scalar<long>(
+                        "SELECT lease_expires FROM executions WHERE id = @id",
+                        ("id", lease.Execution)
+                    ),
+                CancellationToken.None
+            );
+
+    /// <summary>Uploads a secret; its ref.</summary>
+    public async Task<string> SecretAsync(string value)
+    {
+        using var body = new ByteArrayContent(Encoding.UTF8.GetBytes(value));
+        using var response = await Http.PostAsync(new Uri($"{Repository}/_build/v1/secrets", UriKind.Relative), body);
+        return JsonSerializer
+            .Deserialize(await response.Content.ReadAsByteArrayAsync(), BuildJson.Default.SecretReceipt)!
+            .Ref;
+    }
+
+    private Task RunAsync(string sql) =>
+        Services.GetRequiredService<Database>().WriteAsync(transaction => transaction.Run(sql), CancellationToken.None);
 
     /// <summary>The index that a tag points at, or null.</summary>
     public async Task<ManifestInfo?> TagAsync(string tag)
@@ -154,7 +203,11 @@ internal sealed class BuildServer : IAsyncDisposable
             Annotations = new Dictionary<string, string> { [RecipeAnnotations.Title] = title },
         };
 
-    public async ValueTask DisposeAsync() => await _server.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        _coordinator?.Dispose();
+        await _server.DisposeAsync();
+    }
 
     private void Ready() =>
         Status.Abilities = new NodeAbilities

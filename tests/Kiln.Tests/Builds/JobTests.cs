@@ -100,7 +100,7 @@ public sealed class JobTests
     [Fact]
     public async Task A_product_that_does_not_fit_or_is_not_there_is_refused()
     {
-        await using var server = await BuildServer.StartAsync();
+        await using var server = await BuildServer.StartAsync(b => b with { MaxAttempts = 1 });
         var job = await server.SubmitAsync("?tag=1.0");
         await server.Node.SucceedAsync(await server.Node.ClaimAsync(), platform: new Platform("linux", "s390x"));
         var failed = await server.GetAsync(job.Id);

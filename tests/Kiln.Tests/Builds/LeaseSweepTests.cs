@@ -1,6 +1,4 @@
 using Kiln.BuildSpec;
-using Kiln.Server.Metadata;
-using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Builds;
 
@@ -14,11 +12,11 @@ public sealed class LeaseSweepTests
     {
         await using var server = await BuildServer.StartAsync(fakeTime: true);
         var job = await server.SubmitAsync("?tag=1.0&queue=60");
-        await RunAsync(server, "ALTER TABLE secrets RENAME TO secrets_away");
+        await server.BreakAsync("secrets");
         await Assert.ThrowsAnyAsync<Exception>(() => server.Sweep.SweepAsync(Cancel));
         server.Time!.Advance(TimeSpan.FromSeconds(61));
         // The round runs on the server's own thread; nothing is sooner over than the next request's own transaction.
-        await RunAsync(server, "ALTER TABLE secrets_away RENAME TO secrets");
+        await server.MendAsync("secrets");
 
         for (var i = 0; i < 100 && !(await server.GetAsync(job.Id)).Done; i++)
         {
@@ -28,7 +26,4 @@ public sealed class LeaseSweepTests
 
         Assert.Equal(FailureReasons.QueueExpired, (await server.GetAsync(job.Id)).Reason);
     }
-
-    private static Task RunAsync(BuildServer server, string sql) =>
-        server.Services.GetRequiredService<Database>().WriteAsync(transaction => transaction.Run(sql), Cancel);
 }

@@ -92,7 +92,7 @@ public sealed class RobustnessTests
     [Fact]
     public async Task A_product_whose_config_tells_of_other_layers_is_refused()
     {
-        await using var server = await BuildServer.StartAsync();
+        await using var server = await BuildServer.StartAsync(b => b with { MaxAttempts = 1 });
         foreach (IReadOnlyList<Digest> forged in new Digest[][] { [Digest.Of("other"u8)], [], [.. Two()] })
         {
             var job = await server.SubmitAsync("?tag=1.0");

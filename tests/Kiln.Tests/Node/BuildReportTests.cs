@@ -90,7 +90,7 @@ public sealed class BuildReportTests
         using var report = new BuildReport(Lease, coordinator, TimeProvider.System, NullLogger.Instance);
         var megabyte = new byte[1 << 20];
         Array.Fill(megabyte, (byte)'x');
-        for (var i = 0; i < 6; i++)
+        for (var i = 0; i < 18; i++)
         {
             report.Log(megabyte);
         }

@@ -18,6 +18,7 @@ internal sealed class Gate(
     RememberedCredentials remembered,
     RateLimits limits,
     Requesters requesters,
+    LeaseGate leases,
     ServerOptions options
 )
 {
@@ -32,6 +33,16 @@ internal sealed class Gate(
     /// <exception cref="OciException">It may not be answered: 401 with a challenge, 403, or 429.</exception>
     public async Task<Caller> AdmitAsync(HttpContext http, Need need, RepositoryName? repository)
     {
+        if (LeaseGate.SecretIn(http) is { } secret)
+        {
+            return AdmitLease(http, secret, need, repository);
+        }
+
+        if (need.Kind == NeedKind.Lease)
+        {
+            throw await RefuseWithoutLeaseAsync(http);
+        }
+
         if (setting.Mode != AccessMode.Policy)
         {
             return setting.Mode == AccessMode.Everybody
@@ -166,10 +177,21 @@ internal sealed class Gate(
                     scope.Name == TokenScope.Catalog.Name
                     && scope.Type == TokenScope.Registry
                     && caller.Policy.MayAnything(caller.Principal)
-                ) || (scope.Name == TokenScope.Admin.Name && scope.Type == TokenScope.Registry && IsAdmin(caller))
+                )
+                || (
+                    scope.Name == TokenScope.Lease.Name
+                    && scope.Type == TokenScope.Registry
+                    && NodeGrants.MayClaim(caller)
+                )
+                || (scope.Name == TokenScope.Admin.Name && scope.Type == TokenScope.Registry && IsAdmin(caller))
             )
             {
-                granted.Add(scope with { Actions = [TokenScope.Every] });
+                granted.Add(
+                    scope with
+                    {
+                        Actions = scope.Name == TokenScope.Lease.Name ? TokenScope.Lease.Actions : [TokenScope.Every],
+                    }
+                );
             }
         }
 
@@ -191,6 +213,38 @@ internal sealed class Gate(
         return new OciException(ErrorCodes.Unauthorized, message);
     }
 
+    private Caller AdmitLease(HttpContext http, string secret, Need need, RepositoryName? repository)
+    {
+        var allowed = policies.Current.Policy.Limits;
+        limits.CheckFailures(http, allowed);
+        if (leases.Admit(secret, need, repository) is { } caller)
+        {
+            http.Features.Set(caller);
+            return caller;
+        }
+
+        limits.CountFailure(http, allowed);
+        throw Challenge(
+            http,
+            ScopesOf(http, need, repository),
+            "invalid_token",
+            "there is no lease with this credential, or it is over"
+        );
+    }
+
+    // Whoever brings no lease is told to bring one; who brings something else is told that it is not for this.
+    private async Task<OciException> RefuseWithoutLeaseAsync(HttpContext http)
+    {
+        const string wanted = "this takes the credential that came with the lease, as a bearer token or a password";
+        var policy = policies.Current;
+        var caller = setting.Mode == AccessMode.Policy ? await IdentifyAsync(http, policy) : null;
+        return caller is { IsAnonymous: false }
+            ? new OciException(ErrorCodes.Denied, $"{caller.Principal.Name} may not speak for a lease; {wanted}")
+            : Challenge(http, [], caller is null && HasCredentials(http) ? "invalid_token" : null, wanted);
+    }
+
+    private static bool HasCredentials(HttpContext http) => http.Request.Headers.Authorization.Count > 0;
+
     private async Task<Proof?> CheckAsync(HttpContext http, string header, PolicyInForce policy) =>
         header.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase)
             ? await login.ByTokenAsync(header[Bearer.Length..].Trim(), policy, http.RequestAborted)
@@ -210,6 +264,7 @@ internal sealed class Gate(
             NeedKind.Admin => "manage this registry",
             NeedKind.Catalog => "list repositories",
             NeedKind.Login => "use this registry",
+            NeedKind.Claim => "build for others (lease) or for themselves (build)",
             _ => $"{string.Join(" and ", RightNames.Of(need.Rights | Least(need)))} in repository {repository}",
         };
         if (caller.Scopes is not null && MayPass(caller with { Scopes = null }, need, repository))
@@ -232,6 +287,7 @@ internal sealed class Gate(
                 && (!caller.IsAnonymous || caller.Scopes is not null),
             NeedKind.Repository => caller.May(repository!, need.Rights),
             NeedKind.AnyRight => caller.RightsIn(repository!) != Rights.None,
+            NeedKind.Claim => NodeGrants.MayClaim(caller),
             _ => IsAdmin(caller),
         };
 
@@ -246,6 +302,7 @@ internal sealed class Gate(
         {
             NeedKind.Catalog => [TokenScope.Catalog],
             NeedKind.Admin => [TokenScope.Admin],
+            NeedKind.Claim => [TokenScope.Lease],
             NeedKind.Repository or NeedKind.AnyRight => http.Request.Query.ContainsKey("mount")
             && RepositoryName.TryParse(http.Request.Query["from"], out var from)
                 ? [Scope(repository!, need.Rights | Least(need)), Scope(from, Rights.Pull)]

@@ -6,6 +6,9 @@ namespace Kiln.Server.Access.Policies;
 /// <summary>Rights in the repositories of some patterns.</summary>
 internal sealed record Grant(IReadOnlyList<RepositoryPattern> Repositories, Rights Rights)
 {
+    /// <summary>For whom a build node may build by this grant; null for everybody.</summary>
+    public IReadOnlyList<Member>? Requesters { get; init; }
+
     public bool Covers(string repository, string? user) => Repositories.Any(p => p.Matches(repository, user));
 }
 
@@ -92,7 +95,14 @@ internal sealed record Policy
     /// <summary>Everybody may do everything (<c>--insecure-anonymous</c>).</summary>
     public static readonly Policy Everything = new()
     {
-        Rules = [new PolicyRule(0, [new Member.Everybody()], new Grant([RepositoryPattern.Everything], Rights.All))],
+        Rules =
+        [
+            new PolicyRule(
+                0,
+                [new Member.Everybody()],
+                new Grant([RepositoryPattern.Everything], Rights.All | Rights.Lease)
+            ),
+        ],
     };
 
     /// <summary>The htpasswd file, as a full path; null where nobody has a password.</summary>
@@ -108,7 +118,7 @@ internal sealed record Policy
     {
         if (principal.Kind == PrincipalKind.LocalUser)
         {
-            return Rights.All;
+            return Rights.All | Rights.Lease;
         }
 
         var rights = Rights.None;
@@ -164,6 +174,9 @@ internal sealed record Policy
                 )
                 .Select(group => group.Key),
         ];
+
+    /// <summary>Whether an entry of a rule or a group means a principal.</summary>
+    public bool IsMeant(Member member, Principal principal) => Means(member, principal);
 
     private bool Means(Member member, Principal principal) =>
         member switch

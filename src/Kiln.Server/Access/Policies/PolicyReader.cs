@@ -77,7 +77,6 @@ internal sealed partial class PolicyReader
             _yaml.Warn(null, "has no rules, so nobody may do anything");
         }
 
-        var limits = map.TryGetValue("limits", out var l) ? Limits(l) : new PolicyLimits();
         var folder = Path.GetDirectoryName(Path.GetFullPath(_file))!;
         return new Policy
         {
@@ -88,7 +87,7 @@ internal sealed partial class PolicyReader
             Issuers = issuers,
             Groups = groups,
             Rules = rules,
-            Limits = limits,
+            Limits = map.TryGetValue("limits", out var l) ? Limits(l) : new PolicyLimits(),
         };
     }
 
@@ -226,7 +225,7 @@ internal sealed partial class PolicyReader
         Dictionary<string, IReadOnlyList<Member>> groups
     )
     {
-        var map = _yaml.Map(node, "a rule", "who", "repositories", "actions");
+        var map = _yaml.Map(node, "a rule", "who", "repositories", "actions", "requesters");
         if (
             !map.TryGetValue("who", out var whoever)
             || !map.TryGetValue("repositories", out var repositories)
@@ -237,16 +236,18 @@ internal sealed partial class PolicyReader
             return null;
         }
 
-        var who = new List<Member>();
-        foreach (var entry in _yaml.List(whoever, "who"))
+        var who = Members(whoever, "who", issuers, groups);
+        var grant = new Grant(Patterns(repositories), Actions(actions))
         {
-            if (_yaml.Text(entry, "an entry of who") is { } text && Who(entry, text, issuers, groups) is { } member)
-            {
-                who.Add(member);
-            }
+            Requesters = map.TryGetValue("requesters", out var asking)
+                ? Members(asking, "requesters", issuers, groups)
+                : null,
+        };
+        if (grant.Requesters is not null && !grant.Rights.HasFlag(Rights.Lease))
+        {
+            _yaml.Fault(node, "requesters says for whom a build node builds; it stands beside the action lease only");
         }
 
-        var grant = new Grant(Patterns(repositories), Actions(actions));
         if (grant.Rights != Rights.Pull && who.Exists(m => m is Member.Everybody))
         {
             _yaml.Warn(node, "lets everybody, logged in or not, do more than pull");
@@ -254,6 +255,19 @@ internal sealed partial class PolicyReader
 
         return new PolicyRule(YamlReader.LineOf(node), who, grant);
     }
+
+    private List<Member> Members(
+        YamlNode node,
+        string key,
+        List<PolicyIssuer> issuers,
+        Dictionary<string, IReadOnlyList<Member>> groups
+    ) =>
+        [
+            .. _yaml
+                .List(node, key)
+                .Select(e => _yaml.Text(e, $"an entry of {key}") is { } text ? Who(e, text, issuers, groups) : null)
+                .OfType<Member>(),
+        ];
 
     private Member? Who(
         YamlNode node,

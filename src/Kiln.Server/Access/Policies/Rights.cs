@@ -22,6 +22,11 @@ internal enum Rights
     Admin = 16,
 
     All = Pull | Push | Delete | Build | Admin,
+
+    /// <summary>
+    /// Build for others: a build node's right. Nothing implies it: whoever builds sees recipes, files and secrets.
+    /// </summary>
+    Lease = 32,
 }
 
 /// <summary>Rights as they are written.</summary>
@@ -34,10 +39,11 @@ internal static class RightNames
         ("delete", Rights.Delete),
         ("build", Rights.Build),
         ("admin", Rights.Admin),
+        ("lease", Rights.Lease),
     ];
 
     /// <summary>All names, for messages.</summary>
-    public const string List = "pull, push, delete, build, admin";
+    public const string List = "pull, push, delete, build, admin, lease";
 
     /// <summary>The right of a name; null where it is none.</summary>
     public static Rights? Parse(string name)
@@ -62,5 +68,5 @@ internal static class RightNames
         names.Aggregate(Rights.None, (all, name) => all | (Parse(name)?.Complete() ?? Rights.None));
 
     /// <summary>A set with what it implies: <c>admin</c> is everything.</summary>
-    public static Rights Complete(this Rights rights) => rights.HasFlag(Rights.Admin) ? Rights.All : rights;
+    public static Rights Complete(this Rights rights) => rights.HasFlag(Rights.Admin) ? rights | Rights.All : rights;
 }

@@ -84,6 +84,9 @@ internal sealed class Requesters(
         };
     }
 
+    /// <summary>Whoever asked for a build, as they are known now; null where they are nobody any more.</summary>
+    public Principal? Find(string name) => database.Read(c => Find(c, name));
+
     private Principal? Find(DbConnection connection, string name)
     {
         var policy = policies.Current;

@@ -24,6 +24,9 @@ internal sealed record TokenScope(
     /// <summary>Managing the registry.</summary>
     public static readonly TokenScope Admin = new(Registry, "admin", [Every]);
 
+    /// <summary>Taking leases, as a build node does.</summary>
+    public static readonly TokenScope Lease = new(Registry, "build", ["lease"]);
+
     /// <summary>The most that one token may be for.</summary>
     private const int MaxScopes = 64;
 

@@ -30,7 +30,7 @@ internal sealed class JobIntake(
         CancellationToken cancel
     )
     {
-        await rules.RequireBuilderAsync(cancel);
+        await rules.RequireBuilderAsync(principal, cancel);
         var recipe = await ResolveAsync(repository, request, principal, cancel);
         var plan = await PlanAsync(repository, request, recipe, JobTriggers.Request, principal, cancel);
         return await database.WriteAsync(
@@ -54,9 +54,9 @@ internal sealed class JobIntake(
         CancellationToken cancel
     )
     {
-        var node = await rules.RequireBuilderAsync(cancel);
+        var node = await rules.RequireBuilderAsync(principal, cancel);
         var full = Complete(RecipeDefaults.Merge(request, recipe.Annotations, recipe.Config), recipe, node);
-        rules.Check(full, recipe);
+        rules.Check(full, recipe, node);
         var contexts = await trees.OfAsync(repository, recipe.Contexts, cancel);
         var useCache = full.Cache?.Policy != CachePolicies.None;
         return new JobPlan

@@ -4,6 +4,7 @@ using Kiln.BuildSpec;
 using Kiln.BuildSpec.Dockerfiles;
 using Kiln.Node;
 using Kiln.Oci;
+using Kiln.Server.Builds.Queue;
 
 namespace Kiln.Server.Builds.Intake;
 
@@ -11,7 +12,7 @@ namespace Kiln.Server.Builds.Intake;
 /// What a request must be before it becomes a job: a list of rules in the order in which they are checked, each with the
 /// error that it owns.
 /// </summary>
-internal sealed class RequestRules(BuildOptions options, NodeStatus node)
+internal sealed class RequestRules(BuildOptions options, Builders builders)
 {
     private const int MaxTags = 32;
     private const int MaxTargets = 16;
@@ -160,11 +161,9 @@ internal sealed class RequestRules(BuildOptions options, NodeStatus node)
 
     /// <summary>What nobody here could build is refused before anything is read.</summary>
     /// <exception cref="OciException"><c>BUILD_DISABLED</c>.</exception>
-    public async Task<NodeAbilities> RequireBuilderAsync(CancellationToken cancel)
+    public async Task<NodeAbilities> RequireBuilderAsync(string requester, CancellationToken cancel)
     {
-        // In the moment after the start the node still looks at its machine: that is no reason to refuse.
-        await node.Known.WaitAsync(cancel);
-        var abilities = node.Abilities;
+        var abilities = await builders.OfAsync(requester, cancel);
         return abilities.Platforms.Count > 0
             ? abilities
             : throw new OciException(
@@ -175,9 +174,9 @@ internal sealed class RequestRules(BuildOptions options, NodeStatus node)
 
     /// <summary>Checks a request in which everything that was left open is filled in.</summary>
     /// <exception cref="OciException">The first broken rule's error.</exception>
-    public void Check(JobRequest request, ResolvedRecipe recipe)
+    public void Check(JobRequest request, ResolvedRecipe recipe, NodeAbilities abilities)
     {
-        var subject = new Subject(request, recipe, node.Abilities, options);
+        var subject = new Subject(request, recipe, abilities, options);
         foreach (var (broken, error) in Rules)
         {
             if (broken(subject))

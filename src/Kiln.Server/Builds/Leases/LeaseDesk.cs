@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Data.Common;
 using System.Security.Cryptography;
 using System.Text;
@@ -21,44 +20,62 @@ namespace Kiln.Server.Builds.Leases;
 /// </summary>
 internal delegate LeaseRegistry? RequesterLogin(DbConnection connection, string principal);
 
+/// <summary>A lease as its credential shows it.</summary>
+/// <param name="Repository">Into whose staging area it pushes.</param>
+/// <param name="Job">The job under which the lease's address is.</param>
+/// <param name="Requester">Who asked for the build.</param>
+/// <param name="Expires">In Unix milliseconds; null where it is over.</param>
+internal sealed record LeaseStanding(
+    string Id,
+    string Execution,
+    string Job,
+    string Repository,
+    string Requester,
+    string StagingTag,
+    long? Expires
+);
+
 /// <summary>
-/// The lease protocol: claim, heartbeat, log, result, give back. The lease's id is the fencing token: once it is lost,
-/// by expiry or otherwise, every word under it is refused, even if nobody has taken over yet
-/// (build-extension, "Lease protocol").
+/// The lease protocol: claim, heartbeat, log, give back; results are in <see cref="LeaseResults"/>. The lease's id is the
+/// fencing token: once it is lost, by expiry or otherwise, every word under it is refused, even if nobody has taken over
+/// yet (build-extension, "Leases").
 /// </summary>
-internal sealed partial class LeaseDesk(
+internal sealed class LeaseDesk(
     Database database,
     Claims claims,
     Executions executions,
-    Promotion promotion,
-    ProductCheck check,
     Settlement settlement,
+    Attempts attempts,
+    LeaseLog pieces,
     BuildLog log,
     SecretVault secrets,
     Wakeups wakeups,
     RequesterLogin login,
-    BuildOptions options,
     TimeProvider time
 )
 {
-    // Reading a product's layers for hints may take long; the lease holds meanwhile.
-    private const int CompletionSeconds = 600;
-    private const int RetryDelaySeconds = 2;
+    private const int SecretBytes = 32;
 
     // A node hears of a cancel with the answer to a heartbeat, so that is never far away.
-    private const int MaxHeartbeatSeconds = 2;
-    private readonly ConcurrentDictionary<string, SecretMask> _masks = new(StringComparer.Ordinal);
+    private const int MaxHeartbeatSeconds = 5;
+    private const int MaxLocalHeartbeatSeconds = 2;
 
     /// <summary>Waits up to <paramref name="wait"/> for work.</summary>
-    public async Task<Lease?> ClaimAsync(LeaseClaim claim, bool local, TimeSpan wait, CancellationToken cancel)
+    /// <exception cref="OciException">The claim's key was used for another claim, or its lease is lost.</exception>
+    public async Task<Lease?> ClaimAsync(LeaseClaim claim, Claimant by, TimeSpan wait, CancellationToken cancel)
     {
         var until = time.GetUtcNow() + wait;
+        if (by.Repeatable is not null && await RepeatAsync(by, cancel) is { } before)
+        {
+            return before;
+        }
+
         while (true)
         {
             var next = wakeups.Next(Wakeups.Queue);
-            while (claims.Any(claim))
+            while (claims.Any(claim, by))
             {
-                if (await claims.TakeAsync(claim, local, Begin, cancel) is { } lease)
+                if (await TakeAsync(claim, by, cancel) is { } lease)
                 {
                     return lease;
                 }
@@ -76,11 +93,19 @@ internal sealed partial class LeaseDesk(
     }
 
     /// <summary>Extends the lease and notes what the build does.</summary>
-    public Task<LeaseHeartbeatReply> HeartbeatAsync(Lease lease, LeaseHeartbeat beat, CancellationToken cancel) =>
+    public Task<LeaseHeartbeatReply> HeartbeatAsync(LeaseId lease, LeaseHeartbeat beat, CancellationToken cancel) =>
         database.WriteAsync(
             transaction =>
             {
                 var row = Held(transaction.Connection!, lease);
+                var seconds = LeaseRow.Find(transaction.Connection!, lease.Id)!.Seconds;
+                if (beat.LeaseSeconds is { } asked)
+                {
+                    seconds = claims.Seconds(asked);
+                    LeaseRow.SetSeconds(transaction, lease.Id, seconds);
+                }
+
+                var expires = time.GetUtcNow().AddSeconds(seconds);
                 transaction.Run(
                     """
                     UPDATE executions SET lease_expires = @expires, phase = COALESCE(@phase, phase),
@@ -89,9 +114,9 @@ internal sealed partial class LeaseDesk(
                     WHERE id = @id
                     """,
                     ("id", row.Id),
-                    ("expires", Expiry(options.LeaseSeconds)),
+                    ("expires", expires.ToUnixTimeMilliseconds()),
                     ("phase", beat.Phase),
-                    ("progress", Mask(lease).Apply(beat.Progress)),
+                    ("progress", pieces.Mask(transaction.Connection!, row, beat.Progress)),
                     ("steps", Steps(beat.Steps)),
                     ("confinement", Confinement(beat.Confinement))
                 );
@@ -100,104 +125,131 @@ internal sealed partial class LeaseDesk(
                     executions.Touch(transaction, row.Id);
                 }
 
-                return new LeaseHeartbeatReply { Canceled = row.Cancel };
+                return new LeaseHeartbeatReply { Canceled = row.Cancel, Expires = expires };
             },
             cancel
         );
 
-    /// <summary>Appends to the execution's log, with the values of secrets replaced.</summary>
-    public Task AppendLogAsync(Lease lease, ReadOnlyMemory<byte> text, CancellationToken cancel) =>
+    /// <inheritdoc cref="LeaseLog.Append"/>
+    public Task<(long Received, bool Full)> AppendLogAsync(
+        LeaseId lease,
+        long? start,
+        ReadOnlyMemory<byte> text,
+        CancellationToken cancel
+    ) =>
         database.WriteAsync(
             transaction =>
             {
                 var row = Held(transaction.Connection!, lease);
-                var mask = Mask(lease);
-                log.Append(transaction, row.Id, mask.Next(text));
-                database.AfterCommit(transaction, mask.Advance);
+                var mine = LeaseRow.Find(transaction.Connection!, lease.Id)!;
+                return pieces.Append(transaction, row, mine, start, text);
             },
             cancel
         );
+
+    /// <summary>Bytes of log that came under the lease.</summary>
+    public long Received(LeaseId lease) =>
+        database.Read(c =>
+        {
+            Held(c, lease);
+            return LeaseRow.Find(c, lease.Id)!.Received;
+        });
 
     /// <summary>Puts the execution back into the queue without using up an attempt.</summary>
-    public async Task GiveBackAsync(Lease lease, CancellationToken cancel)
-    {
-        await database.WriteAsync(
-            transaction =>
-            {
-                var row = Held(transaction.Connection!, lease);
-                executions.Move(
-                    transaction,
-                    row.Id,
-                    ExecutionEvent.Returned,
-                    new ExecutionOutcome { CountsAttempt = false }
-                );
-                settlement.SettleSubscribers(transaction, row.Id);
-            },
+    public Task GiveBackAsync(LeaseId lease, CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction => attempts.GiveBack(transaction, Held(transaction.Connection!, lease)),
             cancel
         );
-        _masks.TryRemove(lease.Id, out _);
-    }
-
-    /// <summary>
-    /// Ends the lease with a result. The same result again is accepted again; another one under the same lease is not.
-    /// </summary>
-    /// <returns>Whether a product was published.</returns>
-    /// <exception cref="OciException">A different result was accepted before: <c>BUILD_STATE_INVALID</c>.</exception>
-    public async Task<bool> CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel)
-    {
-        var hash = Hash(result);
-        if (Accepted(lease, hash) is { } before)
-        {
-            return before.State == BuildStates.Succeeded;
-        }
-
-        var row = await BeginCompletionAsync(lease, cancel);
-        Product? product = null;
-        string? fault = null;
-        if (result.State == BuildStates.Succeeded && !row.Cancel)
-        {
-            (product, fault) = await check.CheckAsync(row, result, cancel);
-        }
-
-        var published = await database.WriteAsync(
-            transaction =>
-            {
-                var held = Held(transaction.Connection!, lease);
-                log.Append(transaction, held.Id, Mask(lease).Rest);
-                var state = End(transaction, held, result, product, fault, hash);
-                settlement.SettleSubscribers(transaction, held.Id);
-                return state == BuildStates.Succeeded;
-            },
-            cancel
-        );
-        _masks.TryRemove(lease.Id, out _);
-        return published;
-    }
-
-    /// <summary>
-    /// Takes an execution away from its lease: back into the queue, or failed when its attempts are used up.
-    /// </summary>
-    public void Lose(DbTransaction transaction, ExecutionRow row, string why)
-    {
-        log.Append(transaction, row.Id, Encoding.UTF8.GetBytes($"[{why}]\n"));
-        var (what, outcome) = Again(row, new ExecutionOutcome { Message = why });
-        executions.Move(transaction, row.Id, what, outcome);
-        settlement.SettleSubscribers(transaction, row.Id);
-        database.AfterCommit(transaction, () => _masks.TryRemove(row.Lease ?? "", out _));
-    }
 
     /// <summary>The execution that the lease holds.</summary>
     /// <exception cref="LeaseLostException">It does not hold it any more.</exception>
-    public ExecutionRow Held(DbConnection connection, Lease lease)
+    public ExecutionRow Held(DbConnection connection, LeaseId lease)
     {
         var row = Executions.Find(connection, lease.Execution);
         return row?.Lease == lease.Id && row.LeaseExpires > time.Milliseconds()
             ? row
-            : throw new LeaseLostException($"lease {lease.Id} of execution {lease.Execution} is lost");
+            : throw new LeaseLostException($"lease {lease.Id} is lost; whatever is said under it counts for nothing");
     }
 
-    private Lease? Begin(DbTransaction transaction, ExecutionRow row)
+    /// <summary>Whether a blob is the recipe or a context of an execution.</summary>
+    public bool IsInput(string execution, Digest digest)
     {
+        if (database.Read(c => Executions.Find(c, execution)) is not { } row)
+        {
+            return false;
+        }
+
+        var task = JsonSerializer.Deserialize(row.Task, BuildJson.Default.LeaseTask)!;
+        return task.Recipe.Digest == digest || task.Contexts.Any(c => c.Blob.Digest == digest);
+    }
+
+    /// <summary>The lease of a credential, also one that is over.</summary>
+    public LeaseStanding? StandingOf(string secret) =>
+        database.Read(c =>
+        {
+            if (
+                LeaseRow.OfSecret(c, secret) is not { } lease
+                || Executions.Find(c, lease.Execution) is not { } execution
+            )
+            {
+                return null;
+            }
+
+            return new LeaseStanding(
+                lease.Id,
+                lease.Execution,
+                lease.Job,
+                Repositories.NameOf(c, execution.Repository).Value,
+                execution.RequestedBy,
+                StagingTag(lease),
+                execution.Lease == lease.Id ? execution.LeaseExpires : null
+            );
+        });
+
+    public static string? Steps(IReadOnlyList<BuildStep>? steps) =>
+        steps is null ? null : JsonSerializer.Serialize(steps, BuildJson.Default.IReadOnlyListBuildStep);
+
+    public static string? Confinement(BuildConfinement? confinement) =>
+        confinement is null ? null : JsonSerializer.Serialize(confinement, BuildJson.Default.BuildConfinement);
+
+    private Task<Lease?> TakeAsync(LeaseClaim claim, Claimant by, CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction => claims.Take(transaction, claim, by) is { } claimed ? Begin(transaction, claimed) : null,
+            cancel
+        );
+
+    // The lease that an earlier try of the same claim got, whose answer was lost. Its credential is a new one: the old one
+    // is kept nowhere.
+    private Task<Lease?> RepeatAsync(Claimant by, CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction =>
+            {
+                var (key, hash) = by.Repeatable!.Value;
+                if (LeaseRow.OfClaim(transaction.Connection!, by.Name, key) is not { } lease)
+                {
+                    return null;
+                }
+
+                if (lease.ClaimHash != hash)
+                {
+                    throw new OciException(
+                        BuildErrors.IdempotencyConflict,
+                        "this Idempotency-Key was used for another claim; use a new one for each"
+                    );
+                }
+
+                var row = Held(transaction.Connection!, lease.Key);
+                var secret = NewSecret();
+                LeaseRow.SetSecret(transaction, lease.Id, secret);
+                return Describe(transaction, row, secret, secrets.Of(transaction.Connection!, row.Id) ?? []);
+            },
+            cancel
+        );
+
+    private Lease? Begin(DbTransaction transaction, Claimed claimed)
+    {
+        var row = claimed.Execution;
         if (secrets.Of(transaction.Connection!, row.Id) is not { } values)
         {
             // It would stand at the head of the queue for ever, and nobody behind it would be built.
@@ -211,123 +263,74 @@ internal sealed partial class LeaseDesk(
             return null;
         }
 
-        database.AfterCommit(transaction, () => _masks[row.Lease!] = new SecretMask(values));
+        var secret = claimed.By.Local ? null : NewSecret();
+        LeaseRow.Insert(transaction, claimed, secret, time.Milliseconds());
         var header = $"# attempt {row.Attempt} on {row.Node}, {row.Platform}\n";
         log.Append(transaction, row.Id, Encoding.UTF8.GetBytes(header));
         settlement.SettleSubscribers(transaction, row.Id);
+        return Describe(transaction, row, secret, values);
+    }
+
+    private Lease Describe(
+        DbTransaction transaction,
+        ExecutionRow row,
+        string? secret,
+        IReadOnlyList<LeaseSecret> values
+    )
+    {
+        var lease = LeaseRow.Find(transaction.Connection!, row.Lease!)!;
         var task = JsonSerializer.Deserialize(row.Task, BuildJson.Default.LeaseTask)!;
+        var repository = Repositories.NameOf(transaction.Connection!, row.Repository);
+        var expires = DateTimeOffset.FromUnixTimeMilliseconds(row.LeaseExpires!.Value);
+        var readable = login(transaction.Connection!, row.RequestedBy);
         return new Lease
         {
             Id = row.Lease!,
             Execution = row.Id,
-            Repository = Repositories.NameOf(transaction.Connection!, row.Repository).Value,
+            Repository = repository.Value,
             Attempt = row.Attempt,
-            HeartbeatSeconds = Math.Clamp(options.LeaseSeconds / 3, 1, MaxHeartbeatSeconds),
+            HeartbeatSeconds = Math.Clamp(
+                lease.Seconds / 3,
+                1,
+                secret is null ? MaxLocalHeartbeatSeconds : MaxHeartbeatSeconds
+            ),
+            Job = Ids.JobPath(repository, lease.Job),
+            TaskId = lease.Task,
+            Expires = expires,
             Task = task with { Secrets = values.Count == 0 ? null : values },
-            Registry = login(transaction.Connection!, row.RequestedBy),
+            Push = secret is null
+                ? null
+                : new LeasePush
+                {
+                    // Under which name the node reached the registry, its request says.
+                    Registry = "",
+                    Repository = repository.Value,
+                    StagingTag = StagingTag(lease),
+                },
+            Auth = secret is null ? null : AuthOf(secret, expires),
+            // A node elsewhere reads with the lease's own credential, which ends with it.
+            Registry = secret is null || readable is null ? readable : readable with { Token = secret },
         };
     }
 
-    private string? End(
-        DbTransaction transaction,
-        ExecutionRow row,
-        LeaseResult result,
-        Product? product,
-        string? fault,
-        string hash
-    )
-    {
-        var mask = _masks.GetValueOrDefault(row.Lease!);
-        var outcome = new ExecutionOutcome
+    /// <summary>A credential as it is told to its node.</summary>
+    public static LeaseAuth AuthOf(string secret, DateTimeOffset expires) =>
+        new()
         {
-            Reason = fault is null ? result.Reason : FailureReasons.ResultInvalid,
-            Message = mask is null ? result.Message : mask.Apply(result.Message),
-            ExitCode = result.ExitCode,
-            Steps = Steps(result.Steps),
-            Confinement = Confinement(result.Confinement),
-            ResultLease = row.Lease,
-            ResultHash = hash,
+            Token = secret,
+            Username = LeaseAuth.LoginName,
+            Password = secret,
+            Expires = expires,
         };
-        if (product is not null && !row.Cancel)
-        {
-            outcome = promotion.Promote(transaction, row, product, outcome, result.ResolvedDependencies);
-            return executions.Move(transaction, row.Id, ExecutionEvent.Succeeded, outcome);
-        }
 
-        var (what, ended) =
-            fault is not null ? (ExecutionEvent.Failed, outcome with { Message = fault })
-            : row.Cancel ? (ExecutionEvent.Ended, outcome)
-            : IsRetryable(result) ? Again(row, outcome)
-            : (ExecutionEvent.Failed, outcome with { Reason = result.Reason ?? FailureReasons.SystemError });
-        return executions.Move(transaction, row.Id, what, ended);
-    }
+    private static string StagingTag(LeaseRow lease) => $"build-{lease.Job}-{lease.Task}-{lease.Id}";
 
-    // A node that gives up unasked has not cancelled anything; without a limit it could do so for ever.
-    private static bool IsRetryable(LeaseResult result) =>
-        result.State == BuildStates.Canceled || result is { Retryable: true, Reason: FailureReasons.SystemError };
-
-    private (ExecutionEvent What, ExecutionOutcome Outcome) Again(ExecutionRow row, ExecutionOutcome outcome)
-    {
-        if (row.Cancel || row.Attempt < options.MaxAttempts)
-        {
-            var delay = row.Attempt * RetryDelaySeconds * 1000L;
-            return (ExecutionEvent.Returned, outcome with { NotBefore = time.Milliseconds() + delay });
-        }
-
-        var message = $"given up after {row.Attempt} attempts; the last one: {outcome.Message}";
-        return (ExecutionEvent.Failed, outcome with { Reason = FailureReasons.AttemptsExhausted, Message = message });
-    }
-
-    private Task<ExecutionRow> BeginCompletionAsync(Lease lease, CancellationToken cancel) =>
-        database.WriteAsync(
-            transaction =>
-            {
-                var row = Held(transaction.Connection!, lease);
-                transaction.Run(
-                    "UPDATE executions SET lease_expires = @expires WHERE id = @id",
-                    ("id", row.Id),
-                    ("expires", Expiry(CompletionSeconds))
-                );
-                return row;
-            },
-            cancel
-        );
-
-    // The execution as an accepted result left it; null where none came under this lease.
-    private ExecutionRow? Accepted(Lease lease, string hash)
-    {
-        var row = database.Read(c => Executions.Find(c, lease.Execution));
-        if (row?.ResultLease != lease.Id)
-        {
-            return null;
-        }
-
-        return row.ResultHash == hash
-            ? row
-            : throw new OciException(
-                BuildErrors.StateInvalid,
-                $"another result was accepted under lease {lease.Id} already"
-            );
-    }
-
-    private SecretMask Mask(Lease lease) => _masks.GetOrAdd(lease.Id, _ => new SecretMask(lease.Task.Secrets ?? []));
-
-    private long Expiry(int seconds) => time.Milliseconds() + (seconds * 1000L);
+    private static string NewSecret() =>
+        LeaseAuth.Prefix + System.Buffers.Text.Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(SecretBytes));
 
     private static bool Changes(ExecutionRow row, LeaseHeartbeat beat) =>
         (beat.Phase is not null && beat.Phase != row.Phase)
         || (beat.Progress is not null && beat.Progress != row.Progress)
         || (beat.Steps is not null && Steps(beat.Steps) != row.Steps)
         || (beat.Confinement is not null && row.Confinement is null);
-
-    private static string Hash(LeaseResult result) =>
-        Convert.ToHexStringLower(
-            SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(result, BuildJson.Default.LeaseResult))
-        );
-
-    private static string? Steps(IReadOnlyList<BuildStep>? steps) =>
-        steps is null ? null : JsonSerializer.Serialize(steps, BuildJson.Default.IReadOnlyListBuildStep);
-
-    private static string? Confinement(BuildConfinement? confinement) =>
-        confinement is null ? null : JsonSerializer.Serialize(confinement, BuildJson.Default.BuildConfinement);
 }

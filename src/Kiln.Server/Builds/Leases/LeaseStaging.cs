@@ -52,20 +52,7 @@ internal sealed class LeaseStaging(
 
             var size = upload.Length;
             var digest = await upload.CommitAsync(cancel);
-            await database.WriteAsync(
-                transaction =>
-                {
-                    RequireHeld(transaction, lease);
-                    blobs.Record(transaction, digest, size);
-                    transaction.Run(
-                        "INSERT INTO lease_blobs (lease, digest) VALUES (@lease, @digest) ON CONFLICT DO NOTHING",
-                        ("lease", lease),
-                        ("digest", digest.ToString())
-                    );
-                },
-                cancel
-            );
-            layers.Warm(digest);
+            await database.WriteAsync(transaction => Record(transaction, lease, digest, size), cancel);
             return (digest, size);
         }
         finally
@@ -74,13 +61,36 @@ internal sealed class LeaseStaging(
         }
     }
 
+    /// <summary>Notes a blob that is in the store and that the lease has pushed, or may have from elsewhere.</summary>
+    public void Record(DbTransaction transaction, string lease, Digest digest, long size)
+    {
+        RequireHeld(transaction, lease);
+        blobs.Record(transaction, digest, size);
+        transaction.Run(
+            "INSERT INTO lease_blobs (lease, digest) VALUES (@lease, @digest) ON CONFLICT DO NOTHING",
+            ("lease", lease),
+            ("digest", digest.ToString())
+        );
+        database.AfterCommit(transaction, () => layers.Warm(digest));
+    }
+
+    /// <summary>Lets the lease's product name a blob that is in the store already.</summary>
+    public async Task<bool> TakeAsync(string lease, Digest digest, long size, CancellationToken cancel)
+    {
+        await database.WriteAsync(transaction => Record(transaction, lease, digest, size), cancel);
+        return true;
+    }
+
     /// <summary>Takes a manifest by digest.</summary>
-    /// <exception cref="OciException">It is no manifest, or too large.</exception>
+    /// <param name="tagged">Whether it was pushed to the lease's staging tag.</param>
+    /// <exception cref="OciException">It is no manifest, or too large, or more than a product.</exception>
     public async Task<Descriptor> PushManifestAsync(
         string lease,
         ReadOnlyMemory<byte> manifest,
-        string mediaType,
-        CancellationToken cancel
+        string? mediaType,
+        CancellationToken cancel,
+        Digest? expected = null,
+        bool tagged = false
     )
     {
         if (manifest.Length > options.MaxManifestBytes)
@@ -91,32 +101,50 @@ internal sealed class LeaseStaging(
             );
         }
 
-        if (ManifestReader.Read(manifest, mediaType, out var fault) is null)
+        if (ManifestReader.Read(manifest, mediaType, out var fault) is not { } info)
         {
             throw new OciException(ErrorCodes.ManifestInvalid, fault ?? "the manifest cannot be read");
         }
 
-        var digest = Digest.Of(manifest.Span);
+        if (info.Subject is not null)
+        {
+            throw new OciException(
+                ErrorCodes.Denied,
+                "a lease attaches nothing to what is there already; push the product without a subject"
+            );
+        }
+
+        var digest = Digest.Of(manifest.Span, expected?.Algorithm ?? Digest.Sha256);
+        if (expected is not null && expected != digest)
+        {
+            throw new OciException(
+                ErrorCodes.DigestInvalid,
+                $"the manifest was pushed as {expected}, but its bytes have the digest {digest}"
+            );
+        }
+
         await database.WriteAsync(
             transaction =>
             {
                 RequireHeld(transaction, lease);
                 transaction.Run(
                     """
-                    INSERT INTO lease_manifests (lease, digest, media_type, content)
-                    VALUES (@lease, @digest, @type, @content) ON CONFLICT DO NOTHING
+                    INSERT INTO lease_manifests (lease, digest, media_type, content, tagged)
+                    VALUES (@lease, @digest, @type, @content, @tagged)
+                    ON CONFLICT (lease, digest) DO UPDATE SET tagged = COALESCE(excluded.tagged, lease_manifests.tagged)
                     """,
                     ("lease", lease),
                     ("digest", digest.ToString()),
-                    ("type", mediaType),
-                    ("content", manifest.ToArray())
+                    ("type", info.MediaType),
+                    ("content", manifest.ToArray()),
+                    ("tagged", tagged ? time.Milliseconds() : null)
                 );
             },
             cancel
         );
         return new Descriptor
         {
-            MediaType = mediaType,
+            MediaType = info.MediaType,
             Digest = digest,
             Size = manifest.Length,
         };
@@ -136,6 +164,31 @@ internal sealed class LeaseStaging(
             throw new LeaseLostException($"lease {lease} was lost during a push");
         }
     }
+
+    /// <summary>The size of a blob that was pushed under the lease; null where none was.</summary>
+    public long? BlobSize(string lease, Digest digest) =>
+        database.Read(c =>
+            c.Scalar<long?>(
+                """
+                SELECT b.size FROM lease_blobs l JOIN blobs b ON b.digest = l.digest
+                WHERE l.lease = @lease AND l.digest = @digest
+                """,
+                ("lease", lease),
+                ("digest", digest.ToString())
+            )
+        );
+
+    /// <summary>What the lease's staging tag points at; null where nothing was pushed to it.</summary>
+    public Digest? Tagged(string lease) =>
+        database.Read(c =>
+            c.Scalar<string>(
+                "SELECT digest FROM lease_manifests WHERE lease = @lease AND tagged IS NOT NULL ORDER BY tagged DESC LIMIT 1",
+                ("lease", lease)
+            )
+        )
+            is { } text
+            ? Digest.Parse(text)
+            : null;
 
     /// <summary>A manifest that was pushed under the lease.</summary>
     public (string MediaType, byte[] Content)? Manifest(string lease, Digest digest) =>

@@ -15,7 +15,8 @@ namespace Kiln.Server.Builds.Leases;
 /// </summary>
 internal sealed partial class LeaseSweep(
     Database database,
-    LeaseDesk desk,
+    Attempts attempts,
+    Builders builders,
     Executions executions,
     Settlement settlement,
     SecretVault secrets,
@@ -25,6 +26,9 @@ internal sealed partial class LeaseSweep(
 ) : BackgroundService
 {
     public static readonly TimeSpan Period = TimeSpan.FromSeconds(5);
+
+    // How long a lease that is over is remembered, for words that come too late, in milliseconds.
+    private const long LeaseMemory = 7L * 24 * 3600 * 1000;
 
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
@@ -43,7 +47,7 @@ internal sealed partial class LeaseSweep(
             {
                 foreach (var row in Leased(transaction.Connection!, "lease_local = 1"))
                 {
-                    desk.Lose(transaction, row, "the server was stopped during this attempt");
+                    attempts.Lose(transaction, row, "the server was stopped during this attempt");
                 }
 
                 var grace = time.Milliseconds() + (options.LeaseSeconds * 1000L);
@@ -79,11 +83,13 @@ internal sealed partial class LeaseSweep(
             {
                 foreach (var row in Leased(transaction.Connection!, "lease_expires <= @now"))
                 {
-                    desk.Lose(transaction, row, $"node {row.Node} was not heard of for {options.LeaseSeconds} s");
+                    attempts.Lose(transaction, row, $"node {row.Node} was not heard of in time");
                 }
 
                 ExpireQueue(transaction);
                 secrets.DeleteUnused(transaction);
+                builders.Forget(transaction);
+                LeaseRow.DeleteBefore(transaction, time.Milliseconds() - LeaseMemory);
             },
             cancel
         );

@@ -2,6 +2,7 @@ using Kiln.BuildSpec;
 using Kiln.Node;
 using Kiln.Oci;
 using Kiln.Server.Builds.Publish;
+using Kiln.Server.Builds.Queue;
 using Kiln.Server.Metadata;
 using Kiln.Server.Storage;
 
@@ -10,6 +11,7 @@ namespace Kiln.Server.Builds.Leases;
 /// <summary>The lease protocol for the node that runs inside this server: the same steps, without HTTP.</summary>
 internal sealed class LocalCoordinator(
     LeaseDesk desk,
+    LeaseResults results,
     LeaseStaging staging,
     LayerFactsStore layers,
     Database database,
@@ -17,18 +19,18 @@ internal sealed class LocalCoordinator(
 ) : IBuildCoordinator
 {
     public Task<Lease?> ClaimAsync(LeaseClaim claim, TimeSpan wait, CancellationToken cancel) =>
-        desk.ClaimAsync(claim, local: true, wait, cancel);
+        desk.ClaimAsync(claim, new Claimant(claim.Node) { Local = true }, wait, cancel);
 
     public Task<LeaseHeartbeatReply> HeartbeatAsync(Lease lease, LeaseHeartbeat heartbeat, CancellationToken cancel) =>
-        desk.HeartbeatAsync(lease, heartbeat, cancel);
+        desk.HeartbeatAsync(Key(lease), heartbeat, cancel);
 
     public Task AppendLogAsync(Lease lease, ReadOnlyMemory<byte> text, CancellationToken cancel) =>
-        desk.AppendLogAsync(lease, text, cancel);
+        desk.AppendLogAsync(Key(lease), null, text, cancel);
 
-    public Task<bool> CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel) =>
-        desk.CompleteAsync(lease, result, cancel);
+    public async Task<bool> CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel) =>
+        (await results.CompleteAsync(Key(lease), result, cancel)).Published;
 
-    public Task GiveBackAsync(Lease lease, CancellationToken cancel) => desk.GiveBackAsync(lease, cancel);
+    public Task GiveBackAsync(Lease lease, CancellationToken cancel) => desk.GiveBackAsync(Key(lease), cancel);
 
     public async Task<Stream?> OpenBlobAsync(Lease lease, Digest digest, CancellationToken cancel) =>
         Sees(lease, digest) ? await store.OpenAsync(digest, 0, cancel) : null;
@@ -67,7 +69,9 @@ internal sealed class LocalCoordinator(
     }
 
     private bool Sees(Lease lease, Digest digest) =>
-        staging.HasBlob(lease.Id, database.Read(c => desk.Held(c, lease)).Repository, digest);
+        staging.HasBlob(lease.Id, database.Read(c => desk.Held(c, Key(lease))).Repository, digest);
 
-    private void Check(Lease lease) => database.Read(c => desk.Held(c, lease));
+    private void Check(Lease lease) => database.Read(c => desk.Held(c, Key(lease)));
+
+    private static LeaseId Key(Lease lease) => new(lease.Id, lease.Execution);
 }

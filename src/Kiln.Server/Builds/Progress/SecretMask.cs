@@ -21,8 +21,10 @@ internal sealed class SecretMask
     private byte[] _held = [];
     private byte[] _heldNext = [];
 
-    public SecretMask(IEnumerable<LeaseSecret> secrets)
+    /// <param name="held">What an earlier mask of the same log held back.</param>
+    public SecretMask(IEnumerable<LeaseSecret> secrets, byte[]? held = null)
     {
+        _held = held ?? [];
         _values =
         [
             .. secrets

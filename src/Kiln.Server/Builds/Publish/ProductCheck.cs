@@ -4,6 +4,8 @@ using Kiln.Inspect;
 using Kiln.Oci;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Builds.Queue;
+using Kiln.Server.Metadata;
+using Kiln.Server.Registry;
 using Kiln.Server.Storage;
 
 namespace Kiln.Server.Builds.Publish;
@@ -16,7 +18,13 @@ internal sealed record Product(Descriptor Manifest, byte[] Content, ManifestInfo
 /// Checks what a node says it has built before anybody can see it: everything that the manifest names is there, the
 /// layers are those that the config tells of, and the image is for the platform that was asked for.
 /// </summary>
-internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, LayerFactsStore layers)
+internal sealed class ProductCheck(
+    LeaseStaging staging,
+    Manifests manifests,
+    IBlobStore store,
+    LayerFactsStore layers,
+    Database database
+)
 {
     private const int MaxConfigBytes = 4 << 20;
 
@@ -32,9 +40,12 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
             return (null, "the result names no manifest");
         }
 
-        if (staging.Manifest(execution.Lease!, named.Digest) is not { } staged)
+        if ((staging.Manifest(execution.Lease!, named.Digest) ?? Visible(execution, named.Digest)) is not { } staged)
         {
-            return (null, $"the manifest {named.Digest} was not pushed under this lease");
+            return (
+                null,
+                $"the manifest {named.Digest} was neither pushed under this lease nor is it in the repository"
+            );
         }
 
         var info = ManifestReader.Read(staged.Content, staged.MediaType, out var fault);
@@ -79,6 +90,12 @@ internal sealed class ProductCheck(LeaseStaging staging, IBlobStore store, Layer
         };
         return (new Product(manifest, staged.Content, info, Judge(readings, config.User, result)), null);
     }
+
+    // Clients look first whether a manifest is there, and push none that is: a build may give what is known already.
+    private (string MediaType, byte[] Content)? Visible(ExecutionRow execution, Digest digest) =>
+        manifests.Get(database.Read(c => Repositories.NameOf(c, execution.Repository)), digest) is { } stored
+            ? (stored.MediaType, stored.Content.ToArray())
+            : null;
 
     // "DiffIDs … in order from first to last" (image-spec, config.md). A build can write into its own store what it
     // likes; clients that trust the config's words would share the wrong layers.

@@ -90,10 +90,12 @@ internal sealed class Enlistment(
             """
             SELECT id FROM executions
             WHERE repository = @repository AND key = @key AND finished IS NULL AND shareable = 1 AND cancel = 0
+                AND (private_to IS NULL OR private_to = @by)
             ORDER BY id LIMIT 1
             """,
             ("repository", repository),
-            ("key", task.Key)
+            ("key", task.Key),
+            ("by", plan.CreatedBy)
         );
         if (running is not null)
         {
@@ -104,7 +106,7 @@ internal sealed class Enlistment(
             """
             SELECT e.id FROM executions e
             WHERE e.repository = @repository AND e.key = @key AND e.finished >= @since AND e.state = 'succeeded'
-                AND e.shareable = 1
+                AND e.shareable = 1 AND (e.private_to IS NULL OR e.private_to = @by)
                 AND EXISTS (
                     SELECT 1 FROM manifests m WHERE m.repository = e.repository AND m.digest = e.manifest_digest
                 )
@@ -112,6 +114,7 @@ internal sealed class Enlistment(
             """,
             ("repository", repository),
             ("key", task.Key),
+            ("by", plan.CreatedBy),
             ("since", now - (plan.MaxAgeSeconds * 1000L))
         );
         return done is null ? null : new Answer(done, Cached: true);
@@ -163,9 +166,10 @@ internal sealed class Enlistment(
         var id = Ids.New(time);
         transaction.Run(
             """
-            INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, task,
-                state, queued, queue_deadline)
-            VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @task, 'queued', @now, @deadline)
+            INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, network,
+                task, state, queued, queue_deadline)
+            VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @network, @task, 'queued', @now,
+                @deadline)
             """,
             ("id", id),
             ("repository", repository),
@@ -175,6 +179,7 @@ internal sealed class Enlistment(
             ("platform", task.Task.Platform.ToString()),
             ("type", plan.RecipeType),
             ("format", task.Task.Format),
+            ("network", task.Task.Network),
             ("task", JsonSerializer.Serialize(task.Task, BuildJson.Default.LeaseTask)),
             ("now", now),
             ("deadline", now + (plan.QueueSeconds * 1000L))

@@ -31,7 +31,7 @@ internal sealed class Executions(Wakeups wakeups, TimeProvider time)
 
         if (ExecutionStates.IsLeased(row.State) && !ExecutionStates.IsLeased(state))
         {
-            DropLease(transaction, row, outcome);
+            DropLease(transaction, row, outcome, state);
         }
 
         Write(transaction, id, state, outcome);
@@ -115,16 +115,17 @@ internal sealed class Executions(Wakeups wakeups, TimeProvider time)
     }
 
     // What a lease pushed and nobody promoted is garbage once the lease is over.
-    private static void DropLease(DbTransaction transaction, ExecutionRow row, ExecutionOutcome outcome)
+    private static void DropLease(DbTransaction transaction, ExecutionRow row, ExecutionOutcome outcome, string state)
     {
         transaction.Run(
             """
             UPDATE executions SET lease = NULL, lease_expires = NULL, lease_local = 0, phase = NULL, progress = NULL,
-                attempt = attempt - @uncounted
+                attempt = attempt - @uncounted, private_to = CASE WHEN @state = 'queued' THEN NULL ELSE private_to END
             WHERE id = @id
             """,
             ("id", row.Id),
-            ("uncounted", outcome.CountsAttempt ? 0 : 1)
+            ("uncounted", outcome.CountsAttempt ? 0 : 1),
+            ("state", state)
         );
         transaction.Run("DELETE FROM lease_blobs WHERE lease = @lease", ("lease", row.Lease));
         transaction.Run("DELETE FROM lease_manifests WHERE lease = @lease", ("lease", row.Lease));

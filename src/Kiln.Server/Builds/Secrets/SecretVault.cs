@@ -148,6 +148,22 @@ internal sealed class SecretVault(
         }
     }
 
+    /// <summary>Encrypts a few bytes that may be a part of a secret.</summary>
+    public byte[] Seal(string id, ReadOnlySpan<byte> value) => Encrypt(id, value);
+
+    /// <summary>Null where they were sealed with another key than the one that is there now.</summary>
+    public byte[]? Unseal(string id, ReadOnlySpan<byte> value)
+    {
+        try
+        {
+            return Decrypt(id, value);
+        }
+        catch (CryptographicException)
+        {
+            return null;
+        }
+    }
+
     public void DeleteOf(DbTransaction transaction, string job) =>
         transaction.Run("DELETE FROM secrets WHERE job = @job", ("job", job));
 

@@ -1,0 +1,97 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using Kiln.Node;
+
+namespace Kiln.Cli.Verbs;
+
+/// <summary>The options of <c>kiln node</c> that say what its builds may use.</summary>
+internal sealed class NodeLimits
+{
+    private static readonly NodeOptions Defaults = new() { Directory = "", Name = "" };
+
+    private readonly Option<int> _concurrent = Number("--concurrent-builds", "Builds at a time.", Defaults.Concurrency);
+    private readonly Option<int> _processes = Number(
+        "--build-processes",
+        "Processes of one build.",
+        Defaults.Processes
+    );
+    private readonly Option<long> _memory = Size("--build-memory", "Memory of one build.", Defaults.MemoryBytes);
+    private readonly Option<long> _disk = Size("--build-disk", "Disk space of one build.", Defaults.DiskBytes);
+    private readonly Option<long> _context = Size(
+        "--build-context",
+        "Context of one build, unpacked.",
+        Defaults.MaxContextBytes
+    );
+
+    /// <summary>Adds the options to a command.</summary>
+    public static NodeLimits On(Command command)
+    {
+        var limits = new NodeLimits();
+        foreach (
+            var option in (Option[])
+                [limits._concurrent, limits._memory, limits._disk, limits._processes, limits._context]
+        )
+        {
+            command.Add(option);
+        }
+
+        return limits;
+    }
+
+    /// <summary>The same node with what the command line says.</summary>
+    public NodeOptions Apply(NodeOptions options, ParseResult parsed) =>
+        options with
+        {
+            Concurrency = parsed.GetValue(_concurrent),
+            Processes = parsed.GetValue(_processes),
+            MemoryBytes = parsed.GetValue(_memory),
+            DiskBytes = parsed.GetValue(_disk),
+            MaxContextBytes = parsed.GetValue(_context),
+        };
+
+    private static Option<int> Number(string name, string description, int value)
+    {
+        var option = new Option<int>(name)
+        {
+            Description = description,
+            HelpName = "N",
+            DefaultValueFactory = _ => value,
+        };
+        option.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<int>() < 1)
+            {
+                result.AddError($"{name} must be at least 1");
+            }
+        });
+        return option;
+    }
+
+    private static Option<long> Size(string name, string description, long value) =>
+        new(name)
+        {
+            Description = description + " Bytes, or with K, M, G or T.",
+            HelpName = "SIZE",
+            DefaultValueFactory = _ => value,
+            CustomParser = Parse,
+        };
+
+    private static long Parse(ArgumentResult result)
+    {
+        var text = result.Tokens[0].Value;
+        var shift = text is [.., var last] ? "KMGT".IndexOf(char.ToUpperInvariant(last), StringComparison.Ordinal) : -1;
+        var digits = shift < 0 ? text : text[..^1];
+        if (
+            long.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+                && number is > 0 and < 1L << 20
+            || (shift < 0 && number > 0)
+        )
+        {
+            return number << ((shift + 1) * 10);
+        }
+
+        result.AddError($"'{text}' is not a size such as 500M or 8G");
+        return 0;
+    }
+}

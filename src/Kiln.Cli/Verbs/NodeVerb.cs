@@ -1,0 +1,224 @@
+using System.CommandLine;
+using System.Text;
+using Kiln.Client;
+using Kiln.Node;
+using Kiln.Node.Remote;
+using Microsoft.Extensions.Logging;
+
+namespace Kiln.Cli.Verbs;
+
+/// <summary><c>kiln node</c>: builds for a registry that is somewhere else. It only dials out.</summary>
+internal static class NodeVerb
+{
+    private static readonly Option<string> Server = new("--server")
+    {
+        Description = "The registry to build for, for example https://registry.example.org.",
+        HelpName = "URL",
+        Required = true,
+    };
+
+    private static readonly Option<FileInfo?> Token = new("--token-file")
+    {
+        Description = "A file with the node's token (kiln token issue … --action lease), or with USER:PASSWORD.",
+        HelpName = "FILE",
+    };
+
+    private static readonly Option<string> Name = new("--name")
+    {
+        Description = "What the node calls itself; who it is, its token says.",
+        HelpName = "NAME",
+        DefaultValueFactory = _ => Environment.MachineName,
+    };
+
+    private static readonly Option<string[]> Labels = new("--label")
+    {
+        Description = "Something else to say of the node.",
+        HelpName = "KEY=VALUE",
+    };
+
+    private static readonly Option<bool> UnsafeBuilds = new("--unsafe-builds")
+    {
+        Description = "Build even where this machine cannot keep a build apart from the node's own account.",
+    };
+
+    private static readonly Option<bool> HostNetwork = new("--allow-host-network")
+    {
+        Description = "Build what asks for the host's network.",
+    };
+
+    public static Command Create(Shell shell)
+    {
+        var data = new Option<string>("--data")
+        {
+            Description = "The directory for bases, cached steps and builds under way.",
+            HelpName = "DIR",
+            DefaultValueFactory = _ => DefaultData(shell.Variable),
+        };
+        var insecure = Connection.InsecureOption();
+        var command = new Command("node", "Build for a registry that is somewhere else.")
+        {
+            Server,
+            Token,
+            data,
+            Name,
+            Labels,
+            UnsafeBuilds,
+            HostNetwork,
+            insecure,
+        };
+        var limits = NodeLimits.On(command);
+        command.SetAction(
+            (parsed, cancel) =>
+                Failures.GuardAsync(
+                    shell,
+                    () =>
+                    {
+                        var directory = Path.GetFullPath(parsed.GetRequiredValue(data));
+                        var (node, remote) = Read(parsed, directory, parsed.GetValue(insecure) ?? []);
+                        return RunAsync(limits.Apply(node, parsed), remote, shell, cancel);
+                    }
+                )
+        );
+        return command;
+    }
+
+    private static (NodeOptions Node, RemoteServer Remote) Read(
+        ParseResult parsed,
+        string directory,
+        IReadOnlyList<string> insecure
+    )
+    {
+        var (host, plain) = HostOf(parsed.GetRequiredValue(Server));
+        string[] spoken = [.. insecure, .. plain ? new[] { host } : []];
+        var node = new NodeOptions
+        {
+            Directory = directory,
+            Name = parsed.GetRequiredValue(Name),
+            Labels = LabelsOf(parsed.GetValue(Labels) ?? []),
+            Unsafe = parsed.GetValue(UnsafeBuilds),
+            AllowHostNetwork = parsed.GetValue(HostNetwork),
+            InsecureRegistries = spoken,
+        };
+        var remote = new RemoteServer
+        {
+            Host = host,
+            Login = parsed.GetValue(Token) is { } file ? LoginOf(host, file) : null,
+            InsecureRegistries = spoken,
+            Spool = Path.Combine(directory, "spool"),
+        };
+        return (node, remote);
+    }
+
+    private static async Task<int> RunAsync(
+        NodeOptions options,
+        RemoteServer remote,
+        Shell shell,
+        CancellationToken cancel
+    )
+    {
+        using var logs = LoggerFactory.Create(logging =>
+            logging
+                .AddSimpleConsole(console => console.SingleLine = true)
+                .SetMinimumLevel(LogLevel.Warning)
+                .AddFilter("Kiln", LogLevel.Information)
+        );
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        using var interrupts = new Progress.Interrupts();
+        var signal = StopAtSignalAsync(interrupts, stop);
+        Directory.CreateDirectory(
+            options.Directory,
+            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
+        );
+        await using var held = Hold(options.Directory);
+        using var coordinator = new HttpCoordinator(remote, shell.Time);
+        var status = new NodeStatus();
+        using var node = new BuildNode(options, status, shell.Time, logs.CreateLogger<BuildNode>());
+        await node.PrepareAsync(stop.Token);
+        if (status.Abilities.Unavailable is { } why)
+        {
+            throw CommandFailure.NotPossible($"this machine cannot build: {why}");
+        }
+
+        await shell.Error.WriteLineAsync($"building for {remote.Host} as {options.Name}");
+        await node.RunAsync(coordinator, stop.Token);
+        await stop.CancelAsync();
+        await signal;
+        return ExitCodes.Ok;
+    }
+
+    private static async Task StopAtSignalAsync(Progress.Interrupts interrupts, CancellationTokenSource stop)
+    {
+        try
+        {
+            await interrupts.NextAsync(stop.Token);
+            await stop.CancelAsync();
+        }
+        catch (OperationCanceledException)
+        {
+            // The node ended by itself.
+        }
+    }
+
+    // Two nodes in one directory would clear each other's builds away.
+    private static FileStream Hold(string directory)
+    {
+        try
+        {
+            return new FileStream(
+                Path.Combine(directory, "node.lock"),
+                FileMode.OpenOrCreate,
+                FileAccess.ReadWrite,
+                FileShare.None
+            );
+        }
+        catch (IOException)
+        {
+            throw CommandFailure.NotPossible($"another node works in {directory}; choose another with --data");
+        }
+    }
+
+    private static (string Host, bool Plain) HostOf(string server)
+    {
+        if (!server.Contains("://", StringComparison.Ordinal))
+        {
+            return (server.TrimEnd('/'), false);
+        }
+
+        return
+            Uri.TryCreate(server, UriKind.Absolute, out var uri)
+            && uri.Scheme is "http" or "https"
+            && uri.PathAndQuery == "/"
+            && uri.UserInfo.Length == 0
+            ? (uri.Authority, uri.Scheme == "http")
+            : throw CommandFailure.Usage($"'{server}' is not the address of a registry, http[s]://HOST[:PORT]");
+    }
+
+    private static PresetLogin LoginOf(string host, FileInfo file)
+    {
+        var text = File.ReadLines(file.FullName).FirstOrDefault("").Trim();
+        return text.Length == 0 ? throw CommandFailure.Usage($"{file} is empty; its first line is to be the token")
+            : text.Contains(':', StringComparison.Ordinal)
+                ? new PresetLogin(host, "Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(text)))
+            : new PresetLogin(host, "Bearer", text);
+    }
+
+    private static Dictionary<string, string>? LabelsOf(IReadOnlyList<string> labels) =>
+        labels.Count == 0
+            ? null
+            : labels
+                .Select(label => label.Split('=', 2))
+                .ToDictionary(
+                    parts => parts[0],
+                    parts =>
+                        parts.Length == 2
+                            ? parts[1]
+                            : throw CommandFailure.Usage($"the label '{parts[0]}' has no value; write KEY=VALUE"),
+                    StringComparer.Ordinal
+                );
+
+    // Beside a server's directory, not in it.
+    private static string DefaultData(Func<string, string?> variable) =>
+        variable("XDG_DATA_HOME") is { Length: > 0 } data
+            ? Path.Combine(data, "kiln-node")
+            : Path.Combine(variable("HOME") is { Length: > 0 } home ? home : "/", ".local", "share", "kiln-node");
+}

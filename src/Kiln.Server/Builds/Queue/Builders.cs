@@ -1,0 +1,116 @@
+using System.Collections.Concurrent;
+using System.Data.Common;
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Node;
+using Kiln.Oci;
+using Kiln.Server.Metadata;
+
+namespace Kiln.Server.Builds.Queue;
+
+/// <summary>
+/// What can be built here: by this server's own node, and by nodes elsewhere that have asked for work lately. One that is
+/// away for a while still counts: what it can build may wait for it.
+/// </summary>
+internal sealed class Builders(NodeStatus local, Database database, BuildOptions options, TimeProvider time)
+{
+    /// <summary>Nodes of one principal that are remembered.</summary>
+    private const int MaxNames = 32;
+    private static readonly TimeSpan NoteInterval = TimeSpan.FromMinutes(1);
+    private readonly ConcurrentDictionary<(string Principal, string Node), (string Document, long At)> _noted = new();
+
+    /// <summary>What can be built for a requester, in the order of preference. Waits for the local node's look around.</summary>
+    /// <param name="requester">Null for whoever it may be: without the nodes that build for their owners only.</param>
+    public async Task<NodeAbilities> OfAsync(string? requester, CancellationToken cancel)
+    {
+        // In the moment after the start the node still looks at its machine: that is no reason to refuse.
+        await local.Known.WaitAsync(cancel);
+        var own = local.Abilities;
+        var others = database.Read(c => Offers(c, requester));
+        return others.Count == 0
+            ? own
+            : new NodeAbilities
+            {
+                Engines = Union(own.Engines, others.Select(o => o.Engines ?? [])),
+                Platforms = Union(own.Platforms, others.Select(Platforms)),
+                RecipeTypes = Union(own.RecipeTypes, others.Select(o => o.Recipes)),
+                Networks = Union(
+                    own.Networks,
+                    others.Select(o => o.Networks ?? [NetworkModes.Isolated, NetworkModes.None])
+                ),
+            };
+    }
+
+    /// <summary>Remembers a node that asks for work.</summary>
+    /// <param name="personal">It builds its principal's own jobs only.</param>
+    public async Task NoteAsync(string principal, LeaseClaim claim, bool personal, CancellationToken cancel)
+    {
+        var document = JsonSerializer.Serialize(claim with { Job = null }, BuildJson.Default.LeaseClaim);
+        var now = time.Milliseconds();
+        if (
+            _noted.TryGetValue((principal, claim.Node), out var noted)
+            && noted.Document == document
+            && now - noted.At < NoteInterval.TotalMilliseconds
+        )
+        {
+            return;
+        }
+
+        await database.WriteAsync(
+            transaction =>
+            {
+                transaction.Run(
+                    """
+                    INSERT INTO nodes (principal, name, document, personal, seen)
+                    VALUES (@principal, @name, @document, @personal, @now)
+                    ON CONFLICT (principal, name) DO UPDATE
+                    SET document = excluded.document, personal = excluded.personal, seen = excluded.seen
+                    """,
+                    ("principal", principal),
+                    ("name", claim.Node),
+                    ("document", document),
+                    ("personal", personal ? 1 : 0),
+                    ("now", now)
+                );
+                transaction.Run(
+                    """
+                    DELETE FROM nodes WHERE principal = @principal AND name NOT IN (
+                        SELECT name FROM nodes WHERE principal = @principal ORDER BY seen DESC, name LIMIT @max)
+                    """,
+                    ("principal", principal),
+                    ("max", MaxNames)
+                );
+            },
+            cancel
+        );
+        if (_noted.Count > MaxNames * MaxNames)
+        {
+            _noted.Clear();
+        }
+
+        _noted[(principal, claim.Node)] = (document, now);
+    }
+
+    /// <summary>Forgets nodes that have been away for longer than anything may wait.</summary>
+    public void Forget(DbTransaction transaction) =>
+        transaction.Run("DELETE FROM nodes WHERE seen <= @before", ("before", Since()));
+
+    private List<LeaseClaim> Offers(DbConnection connection, string? requester) =>
+        connection.Query(
+            """
+            SELECT document FROM nodes WHERE seen > @since AND (personal = 0 OR principal = @requester)
+            ORDER BY personal, principal, name
+            """,
+            row => JsonSerializer.Deserialize(row.GetString(0), BuildJson.Default.LeaseClaim)!,
+            ("since", Since()),
+            ("requester", requester ?? "")
+        );
+
+    private long Since() => time.Milliseconds() - (options.MaxQueueSeconds * 1000L);
+
+    private static IEnumerable<Platform> Platforms(LeaseClaim claim) =>
+        claim.Platforms.Select(text => Platform.TryParse(text, out var platform) ? platform : null).OfType<Platform>();
+
+    private static List<T> Union<T>(IEnumerable<T> first, IEnumerable<IEnumerable<T>> others) =>
+        [.. first.Concat(others.SelectMany(o => o)).Distinct()];
+}

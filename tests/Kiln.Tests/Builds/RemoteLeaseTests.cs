@@ -1,0 +1,71 @@
+using Kiln.BuildSpec;
+
+namespace Kiln.Tests.Builds;
+
+/// <summary>Leases of a node elsewhere, over HTTP.</summary>
+public sealed class RemoteLeaseTests : LeaseContract
+{
+    protected override bool Remote => true;
+
+    [Fact]
+    public async Task A_server_that_was_away_takes_the_build_of_a_node_elsewhere_as_if_nothing_had_been()
+    {
+        await using var server = await BuildServer.StartAsync(fakeTime: true, remote: true);
+        var job = await server.SubmitAsync("?tag=1.0");
+        var lease = await server.Node.ClaimAsync();
+        await server.Node.LogAsync(lease, "before\n");
+
+        // Longer than the lease would have lived.
+        await server.RestartAsync(() => server.Time!.Advance(TimeSpan.FromHours(1)));
+        Assert.Equal(BuildStates.Running, (await server.GetAsync(job.Id)).State);
+        await server.Node.LogAsync(lease, "after\n");
+        await server.Node.SucceedAsync(lease);
+
+        Assert.Equal(BuildStates.Succeeded, (await server.GetAsync(job.Id)).State);
+        Assert.NotNull(await server.TagAsync("1.0"));
+        Assert.EndsWith("before\nafter\n", await server.LogAsync(job.Id), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Who_builds_says_the_credential_and_not_the_node()
+    {
+        await using var server = await BuildServer.StartAsync(remote: true);
+        var job = await server.SubmitAsync("?tag=1.0");
+        await server.Node.ClaimAsync();
+
+        Assert.StartsWith("uid:", (await server.GetAsync(job.Id)).Tasks[0].Node, StringComparison.Ordinal);
+        Assert.DoesNotContain("test-node", await server.LogAsync(job.Id));
+    }
+
+    [Fact]
+    public async Task What_a_node_elsewhere_can_build_may_be_asked_for()
+    {
+        await using var server = await BuildServer.StartAsync(remote: true);
+        server.Status.Abilities = Kiln.Node.NodeAbilities.None("builds are switched off here");
+        using (var refused = await server.PostAsync("?tag=1.0"))
+        {
+            Assert.Equal(System.Net.HttpStatusCode.Forbidden, refused.StatusCode);
+        }
+
+        Assert.Null(await server.Node.TryClaimAsync());
+        await server.SubmitAsync("?tag=1.0&platform=linux/arm64");
+        Assert.Equal("linux/arm64", (await server.Node.ClaimAsync()).Task.Platform.ToString());
+    }
+
+    [Fact]
+    public async Task A_secret_that_comes_in_two_pieces_is_masked_over_a_restart()
+    {
+        await using var server = await BuildServer.StartAsync(remote: true);
+        var secret = await server.SecretAsync("swordfish");
+        var job = await server.SubmitAsync($"?tag=1.0&secret.s={secret}");
+        var lease = await server.Node.ClaimAsync();
+        await server.Node.LogAsync(lease, "it is sword");
+        await server.RestartAsync();
+        await server.Node.LogAsync(lease, "fish\n");
+        await server.Node.SucceedAsync(lease);
+
+        var log = await server.LogAsync(job.Id);
+        Assert.Contains("it is ***\n", log);
+        Assert.DoesNotContain("sword", log);
+    }
+}
