@@ -11,7 +11,6 @@ using Kiln.Server.Metadata.Postgres;
 using Kiln.Server.Metadata.Sqlite;
 using Kiln.Server.Registry;
 using Kiln.Server.Storage;
-using Kiln.Server.Storage.FileSystem;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
@@ -109,7 +108,11 @@ public static partial class KilnServer
         services.AddSingleton(_ => directory);
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton(OpenDatabase);
-        services.AddSingleton<IBlobStore, FileSystemBlobStore>().AddSingleton<TagJournal>();
+        services.AddSingleton(provider => new ServerId(provider.GetRequiredService<DataDirectory>().ServerId()));
+        // First of all that runs: who comes after goes by which servers are alive.
+        services.AddSingleton<ServerPresence>().AddHostedService(p => p.GetRequiredService<ServerPresence>());
+        services.AddSingleton<ServerKeys>().AddHostedService<SharedKeys>();
+        services.AddStorage(options.Storage).AddSingleton<TagJournal>();
         services
             .AddSingleton<TransferBuffers>()
             .AddSingleton<Repositories>()

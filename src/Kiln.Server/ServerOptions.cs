@@ -15,6 +15,12 @@ public sealed record ServerOptions
     /// <summary>A file whose first line is the database's password.</summary>
     public string? DatabasePasswordFile { get; init; }
 
+    /// <summary>
+    /// A file with a secret of which the server makes its keys: the same for all servers of one database. Null: keys of its
+    /// own, in the data directory.
+    /// </summary>
+    public string? KeysFile { get; init; }
+
     /// <summary>Where to listen, for example <c>http://127.0.0.1:5000</c>. Port 0 takes a free one.</summary>
     public string Urls { get; init; } = "http://127.0.0.1:5000";
 
@@ -40,6 +46,8 @@ public sealed record ServerOptions
 
     /// <summary>Which manifests may refer to what the repository does not have.</summary>
     public SparseManifests Sparse { get; init; }
+
+    public StorageOptions Storage { get; init; } = new();
 
     public BuildOptions Build { get; init; } = new();
 

@@ -1,4 +1,5 @@
 using Kiln.Server;
+using Kiln.TestPrograms;
 using Kiln.Tests;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
@@ -24,13 +25,16 @@ public sealed class ServerFixture : IAsyncLifetime
     public async ValueTask DisposeAsync() => await Server.DisposeAsync();
 }
 
-/// <summary>A server with its own data directory, which is deleted with it.</summary>
+/// <summary>
+/// A server with its own data directory, which is deleted with it; or two of them behind a proxy, if the run is about that.
+/// </summary>
 public sealed class TestServer : IAsyncDisposable
 {
     private readonly Func<ServerOptions, ServerOptions> _change;
     private readonly Action<IServiceCollection>? _services;
     private readonly ServerOptions _options;
-    private WebApplication? _app;
+    private readonly List<WebApplication> _apps = [];
+    private RoundRobin? _proxy;
 
     private TestServer(Func<ServerOptions, ServerOptions>? change, Action<IServiceCollection>? services)
     {
@@ -49,12 +53,16 @@ public sealed class TestServer : IAsyncDisposable
     public string DataDirectory { get; } = Directory.CreateTempSubdirectory("kiln-test-").FullName;
 
     /// <summary>The server's address, for example <c>http://127.0.0.1:41234</c>.</summary>
-    public string Url => _app!.Urls.Single();
+    public string Url => _proxy?.Url ?? _apps[0].Urls.Single();
 
     /// <summary>A client whose base address is the server's <c>/v2/</c>.</summary>
     public HttpClient Http { get; private set; } = null!;
 
-    public IServiceProvider Services => _app!.Services;
+    /// <summary>The insides of the server; of the first where there are two.</summary>
+    public IServiceProvider Services => _apps[0].Services;
+
+    /// <summary>The insides of all.</summary>
+    public IEnumerable<IServiceProvider> AllServices => _apps.Select(app => app.Services);
 
     /// <summary>Starts a server; dispose it.</summary>
     /// <param name="change">Changes the options.</param>
@@ -81,20 +89,45 @@ public sealed class TestServer : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await StopAsync();
-        Directory.Delete(DataDirectory, recursive: true);
+        for (var i = 0; i < Servers; i++)
+        {
+            Directory.Delete(Of(i), recursive: true);
+        }
     }
+
+    // A test that moves the clock has one server: two would take each other for dead when it jumps.
+    private int Servers => _services is null ? TestState.Servers : 1;
+
+    private string Of(int server) => server == 0 ? DataDirectory : $"{DataDirectory}-{server}";
 
     private async Task RunAsync()
     {
-        _app = KilnServer.Create(_change(_options), _services);
-        await _app.StartAsync();
+        for (var i = 0; i < Servers; i++)
+        {
+            var app = KilnServer.Create(_change(_options) with { DataDirectory = Of(i) }, _services);
+            await app.StartAsync();
+            _apps.Add(app);
+        }
+
+        if (_apps.Count > 1)
+        {
+            _proxy = RoundRobin.Start([.. _apps.Select(app => new Uri(app.Urls.Single()).Authority)]);
+        }
+
         Http = new HttpClient { BaseAddress = new Uri(Url + "/v2/"), Timeout = TimeSpan.FromSeconds(30) };
     }
 
     private async Task StopAsync()
     {
         Http.Dispose();
-        await _app!.StopAsync();
-        await _app.DisposeAsync();
+        _proxy?.Dispose();
+        _proxy = null;
+        foreach (var app in _apps)
+        {
+            await app.StopAsync();
+            await app.DisposeAsync();
+        }
+
+        _apps.Clear();
     }
 }

@@ -9,8 +9,9 @@ using Npgsql;
 namespace Kiln.Tests;
 
 /// <summary>
-/// Where the servers of a test run keep their state: in a file, or with <c>KILN_TEST_DATABASE=postgres</c> in a PostgreSQL
-/// that the run starts. All tests that speak to a server are the contract of both.
+/// Where the servers of a test run keep their state: in files, or with <c>KILN_TEST_DATABASE=postgres</c> and
+/// <c>KILN_TEST_STORAGE=s3</c> in a PostgreSQL and a bucket that the run starts. With <c>KILN_TEST_SERVERS=2</c> each server is
+/// two behind a proxy that sends them requests in turn. All tests that speak to a server are the contract of all of these.
 /// </summary>
 public sealed class TestState : IDisposable
 {
@@ -24,6 +25,38 @@ public sealed class TestState : IDisposable
     /// <summary>Whether names and the queue are in a PostgreSQL.</summary>
     public static bool IsPostgres => Environment.GetEnvironmentVariable("KILN_TEST_DATABASE") == "postgres";
 
+    private static readonly Lazy<S3Server> Bucket = new(S3Server.Start);
+
+    private static readonly Lazy<string> Keys = new(() =>
+    {
+        var file = Path.Combine(Path.GetTempPath(), $"kiln-keys-{Guid.NewGuid():N}");
+        File.WriteAllText(file, "a secret that all servers of this test run have\n");
+        return file;
+    });
+
+    /// <summary>Whether blobs are in a bucket.</summary>
+    public static bool IsS3 => Environment.GetEnvironmentVariable("KILN_TEST_STORAGE") == "s3";
+
+    /// <summary>How many servers work as one.</summary>
+    public static int Servers => Environment.GetEnvironmentVariable("KILN_TEST_SERVERS") == "2" ? 2 : 1;
+
+    /// <summary>A file with a secret, for <c>--keys-file</c>.</summary>
+    internal static string KeysFile => Keys.Value;
+
+    /// <summary>Skips a test of what one server does by itself where a run has several.</summary>
+    internal static void RequireOneServer(string why) =>
+        Assert.SkipWhen(Servers > 1, $"not for several servers behind a proxy: {why}");
+
+    /// <summary>Skips a test of what is in files where a run has a bucket.</summary>
+    internal static void RequireFiles() => Assert.SkipWhen(IsS3, "blobs are no files in this run");
+
+    /// <summary>A part of a bucket that nobody has used; skips the test where the machine has no S3 server.</summary>
+    internal static StorageOptions RequireBucket()
+    {
+        Assert.SkipUnless(S3Server.Missing is null, S3Server.Missing ?? "");
+        return NewBucket();
+    }
+
     /// <summary>The PostgreSQL of this run; skips the test where the machine has none.</summary>
     internal static PostgresServer RequirePostgres()
     {
@@ -32,14 +65,32 @@ public sealed class TestState : IDisposable
     }
 
     /// <summary>Gives a server fresh state of the kind that this run is about.</summary>
-    internal static ServerOptions Fresh(ServerOptions options) =>
-        IsPostgres
-            ? options with
+    internal static ServerOptions Fresh(ServerOptions options)
+    {
+        if (IsPostgres)
+        {
+            options = options with
             {
                 Database = Postgres.Value.NewAddress(),
                 DatabasePasswordFile = Postgres.Value.PasswordFile,
-            }
-            : options;
+            };
+        }
+
+        if (Servers > 1)
+        {
+            options = options with { KeysFile = KeysFile };
+        }
+
+        return IsS3 ? options with { Storage = NewBucket() } : options;
+    }
+
+    private static StorageOptions NewBucket() =>
+        new()
+        {
+            Location = S3Server.NewStorage(),
+            Endpoint = Bucket.Value.Endpoint,
+            CredentialsFile = Bucket.Value.CredentialsFile,
+        };
 
     /// <summary>Runs a statement in that PostgreSQL, past all servers.</summary>
     internal static object? RunInPostgres(string sql)
@@ -63,6 +114,16 @@ public sealed class TestState : IDisposable
         if (Postgres.IsValueCreated)
         {
             Postgres.Value.Dispose();
+        }
+
+        if (Bucket.IsValueCreated)
+        {
+            Bucket.Value.Dispose();
+        }
+
+        if (Keys.IsValueCreated)
+        {
+            File.Delete(Keys.Value);
         }
     }
 }

@@ -44,7 +44,7 @@ internal sealed class PostgresServer : IDisposable
     public static PostgresServer Start(bool durable = false)
     {
         var settings = durable ? "" : "-c fsync=off -c full_page_writes=off";
-        var program = TestProgram.Start(Script, $"PASSWORD={Password}", $"SETTINGS={settings}");
+        var program = TestProgram.Start(Script, asSelf: false, $"PASSWORD={Password}", $"SETTINGS={settings}");
         return new PostgresServer(program);
     }
 

@@ -18,12 +18,14 @@ internal sealed class TestProgram : IDisposable
     public string Words { get; }
 
     /// <summary>Starts a script of POSIX sh.</summary>
+    /// <param name="asSelf">As the user of this run, root too: where the program has to read what that user has.</param>
     /// <param name="environment">Variables as <c>NAME=value</c>; nothing else of ours is there but <c>PATH</c>.</param>
-    public static TestProgram Start(string script, params IReadOnlyList<string> environment)
+    public static TestProgram Start(string script, bool asSelf, params IReadOnlyList<string> environment)
     {
-        string[] become = Environment.IsPrivilegedProcess
-            ? ["setpriv", "--reuid", User, "--regid", User, "--init-groups"]
-            : [];
+        string[] become =
+            Environment.IsPrivilegedProcess && !asSelf
+                ? ["setpriv", "--reuid", User, "--regid", User, "--init-groups"]
+                : [];
         string[] words =
         [
             .. become,

@@ -48,6 +48,12 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
             );
         }
 
+        if (!context.IsHead && blobs.LinkVisible(digest) is { } link)
+        {
+            Redirect(response, link);
+            return;
+        }
+
         response.ContentType = MediaTypes.OctetStream;
         response.ContentLength = size;
         if (range.Answer == RangeAnswer.Part)
@@ -61,6 +67,16 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
         {
             await SendAsync(context, digest, range.Offset, response.ContentLength.Value);
         }
+    }
+
+    // "307 Temporary Redirect" keeps the method, and clients send Range there again (RFC 9110, 15.4.8). Only this caller may
+    // read the blob: no cache may give the address to another.
+    private static void Redirect(HttpResponse response, Uri link)
+    {
+        response.StatusCode = StatusCodes.Status307TemporaryRedirect;
+        response.Headers.Location = link.AbsoluteUri;
+        response.Headers.CacheControl = "private, no-store";
+        response.ContentLength = 0;
     }
 
     private async Task Delete(V2Context context)
@@ -82,7 +98,7 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
     private async Task SendAsync(V2Context context, Digest digest, long offset, long length)
     {
         await using var content =
-            await blobs.OpenVisibleAsync(digest, offset, context.Cancel)
+            await blobs.OpenVisibleAsync(digest, offset, length, context.Cancel)
             ?? throw new OciException(Unknown(context, digest));
         var buffer = buffers.Rent((int)Math.Min(BufferSize, Math.Max(length, 1)));
         try

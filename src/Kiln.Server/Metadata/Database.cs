@@ -11,6 +11,9 @@ internal abstract class Database : IDisposable
 {
     private volatile Action<string?>? _listeners;
 
+    /// <summary>Whether other servers may work on the same database.</summary>
+    public virtual bool IsShared => false;
+
     /// <summary>
     /// Runs <paramref name="work"/> in a transaction; it is durable when this returns, and what it wrote is undone when it
     /// throws. It may run more than once before that, so that it changes nothing but the database

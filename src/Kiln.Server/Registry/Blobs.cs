@@ -38,8 +38,15 @@ internal sealed class Blobs(Database database, IBlobStore store, Repositories re
     ) => Size(repository, digest) is null ? null : await store.OpenAsync(digest, offset, cancel);
 
     /// <summary>As <see cref="OpenAsync"/>, of a blob that <see cref="Size"/> has just found in the repository.</summary>
-    public Task<Stream?> OpenVisibleAsync(Digest digest, long offset, CancellationToken cancel) =>
-        store.OpenAsync(digest, offset, cancel);
+    /// <param name="length">Bytes that will be read at most.</param>
+    public Task<Stream?> OpenVisibleAsync(Digest digest, long offset, long length, CancellationToken cancel) =>
+        store.OpenAsync(digest, offset, length, cancel);
+
+    /// <summary>
+    /// An address outside this registry for a blob that <see cref="Size"/> has just found in the repository, which tells
+    /// it to whoever has the address; null where clients have to read it here.
+    /// </summary>
+    public Uri? LinkVisible(Digest digest) => store.Link(digest);
 
     /// <summary>Whether a repository sees a blob.</summary>
     public static bool IsLinked(DbConnection connection, long repository, Digest digest) =>

@@ -230,11 +230,11 @@ internal sealed class Uploads(
         try
         {
             await CopyAsync(body, staged, cancel);
-            if (staged.CurrentDigest != digest)
+            if (await staged.DigestAsync(cancel) is var found && found != digest)
             {
                 throw new OciException(
                     ErrorCodes.DigestInvalid,
-                    $"the {staged.Length} bytes of this blob have the digest {staged.CurrentDigest}, not {digest}"
+                    $"the {staged.Length} bytes of this blob have the digest {found}, not {digest}"
                 );
             }
         }

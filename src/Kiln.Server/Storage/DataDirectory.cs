@@ -8,6 +8,7 @@ namespace Kiln.Server.Storage;
 /// blobs/sha256/ab/abcd…           bytes of blobs, verified and durable
 /// blobs/sha512/…
 /// uploads/ID                      bytes of uploads under way
+/// server.id                       which of the servers that share a database this is
 /// keys/secrets.key                encrypts build secrets (mode 0600)
 /// keys/tokens.key                 signs bearer tokens (mode 0600)
 /// audit.log                       what was changed by whom, as lines of JSON
@@ -60,6 +61,20 @@ internal sealed class DataDirectory : IDisposable
     public string Keys => Path.Combine(Root, "keys");
     public string Node => Path.Combine(Root, "node");
     public string TagJournal => Path.Combine(Root, "tags.journal");
+
+    /// <summary>Tells the server of this directory from others that share a database: the same from one start to the next.</summary>
+    public string ServerId()
+    {
+        var path = Path.Combine(Root, "server.id");
+        if (!File.Exists(path))
+        {
+            var fresh = path + ".new";
+            File.WriteAllText(fresh, Guid.NewGuid().ToString("n"));
+            File.Move(fresh, path, overwrite: true);
+        }
+
+        return File.ReadAllText(path).Trim();
+    }
 
     /// <summary>Lets another server have the directory.</summary>
     public void Dispose() => _lock.Dispose();

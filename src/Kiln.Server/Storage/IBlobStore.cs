@@ -12,11 +12,25 @@ internal interface IBlobStore
     Task<long?> SizeAsync(Digest digest, CancellationToken cancel);
 
     /// <summary>Opens a blob for reading from <paramref name="offset"/>; null where the store does not have it.</summary>
-    Task<Stream?> OpenAsync(Digest digest, long offset, CancellationToken cancel);
+    Task<Stream?> OpenAsync(Digest digest, long offset, CancellationToken cancel) =>
+        OpenAsync(digest, offset, long.MaxValue, cancel);
 
     /// <summary>
-    /// Starts or resumes the upload <paramref name="id"/>, which belongs to the caller until it is disposed. A resumed
-    /// upload hashes again what is stored, unless this process still has the state of the hash.
+    /// As <see cref="OpenAsync(Digest, long, CancellationToken)"/>, for who reads <paramref name="length"/> bytes at most.
+    /// The stream may hold more than those, and ends with the blob at the latest.
+    /// </summary>
+    Task<Stream?> OpenAsync(Digest digest, long offset, long length, CancellationToken cancel);
+
+    /// <summary>
+    /// An address from which whoever has it can read this blob, and nothing else, for some minutes, without credentials;
+    /// null where the store gives none. The blob has to be there.
+    /// </summary>
+    Uri? Link(Digest digest) => null;
+
+    /// <summary>
+    /// Starts or resumes the upload <paramref name="id"/>, which belongs to the caller until it is disposed, whichever
+    /// server wrote to it last. The state of a hash is never stored: where this process does not have it any more, what is
+    /// stored is hashed again.
     /// </summary>
     /// <exception cref="OciException">Another request has this upload (409).</exception>
     Task<IBlobUpload> UploadAsync(string id, string algorithm, CancellationToken cancel);
@@ -37,22 +51,22 @@ internal interface IBlobStore
 }
 
 /// <summary>
-/// One upload in the hands of one request at a time. Disposing it keeps the bytes for a later request;
-/// <see cref="CommitAsync"/> makes them a blob.
+/// One upload in the hands of one request at a time. Disposing it keeps the bytes for a later request, or throws where
+/// that is not possible; <see cref="CommitAsync"/> makes them a blob.
 /// </summary>
 internal interface IBlobUpload : IAsyncDisposable
 {
     /// <summary>Bytes stored so far.</summary>
     long Length { get; }
 
-    /// <summary>The digest of the bytes so far.</summary>
-    Digest CurrentDigest { get; }
+    /// <summary>The digest of the bytes so far. Reads what is stored where another server wrote it.</summary>
+    ValueTask<Digest> DigestAsync(CancellationToken cancel);
 
     Task AppendAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancel);
 
     /// <summary>Undoes every append since the upload was taken.</summary>
     void RollBack();
 
-    /// <summary>Makes the bytes durable under <see cref="CurrentDigest"/>; the upload is then gone.</summary>
+    /// <summary>Makes the bytes durable under their digest; the upload is then gone.</summary>
     Task<Digest> CommitAsync(CancellationToken cancel);
 }

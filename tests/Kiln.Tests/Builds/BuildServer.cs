@@ -43,6 +43,7 @@ internal sealed class BuildServer : IAsyncDisposable
     public HttpClient Http => _server.Http;
     public IServiceProvider Services => _server.Services;
     public string DataDirectory => _server.DataDirectory;
+    public ServerOptions Options => _server.Services.GetRequiredService<ServerOptions>();
     public string Host => new Uri(_server.Url).Authority;
 
     /// <summary>The lease protocol: in the server, or over HTTP as a node elsewhere speaks it.</summary>
@@ -66,13 +67,7 @@ internal sealed class BuildServer : IAsyncDisposable
         var time = fakeTime ? new FakeTimeProvider(new DateTimeOffset(2026, 11, 23, 8, 0, 0, TimeSpan.Zero)) : null;
         var server = await TestServer.StartAsync(
             o => (options ?? (same => same))(o) with { Build = (change ?? (b => b))(o.Build) },
-            services =>
-            {
-                if (time is not null)
-                {
-                    services.AddSingleton<TimeProvider>(time);
-                }
-            }
+            time is null ? null : services => services.AddSingleton<TimeProvider>(time)
         );
         return new BuildServer(server, time, remote);
     }
@@ -209,12 +204,17 @@ internal sealed class BuildServer : IAsyncDisposable
         await _server.DisposeAsync();
     }
 
-    private void Ready() =>
-        Status.Abilities = new NodeAbilities
+    private void Ready()
+    {
+        foreach (var services in _server.AllServices)
         {
-            Engines = ["buildah 1.28.2"],
-            Platforms = [Platform.LinuxAmd64, new Platform("linux", "arm64"), new Platform("linux", "amd64", "v3")],
-            RecipeTypes = [RecipeTypes.Dockerfile],
-            Networks = [NetworkModes.Isolated, NetworkModes.None],
-        };
+            services.GetRequiredService<NodeStatus>().Abilities = new NodeAbilities
+            {
+                Engines = ["buildah 1.28.2"],
+                Platforms = [Platform.LinuxAmd64, new Platform("linux", "arm64"), new Platform("linux", "amd64", "v3")],
+                RecipeTypes = [RecipeTypes.Dockerfile],
+                Networks = [NetworkModes.Isolated, NetworkModes.None],
+            };
+        }
+    }
 }

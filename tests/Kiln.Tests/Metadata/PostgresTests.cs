@@ -144,6 +144,7 @@ public sealed class PostgresTests
             {
                 Database = $"{address}&application_name={schema}",
                 DatabasePasswordFile = postgres.PasswordFile,
+                KeysFile = TestState.KeysFile,
             };
     }
 

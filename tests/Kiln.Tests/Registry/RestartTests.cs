@@ -58,6 +58,7 @@ public sealed class RestartTests
     [Fact]
     public async Task An_abandoned_upload_is_thrown_away_and_a_fresh_one_is_not()
     {
+        TestState.RequireFiles();
         var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         await using var server = await TestServer.StartAsync(services: services =>
             services.AddSingleton<TimeProvider>(time)

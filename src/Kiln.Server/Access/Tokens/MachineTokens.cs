@@ -43,7 +43,7 @@ internal sealed record MachineToken(
 /// Tokens for machines: issued by an operator, for some repositories and actions, until some day or until they are
 /// revoked. Their secret is told once and kept as a hash.
 /// </summary>
-internal sealed partial class MachineTokens(Database database, TimeProvider time)
+internal sealed partial class MachineTokens
 {
     /// <summary>By which a secret is known, for people and for scanners of leaked secrets.</summary>
     public const string Prefix = "kiln_";
@@ -53,13 +53,24 @@ internal sealed partial class MachineTokens(Database database, TimeProvider time
     private const int MaxCached = 10_000;
     private const string Columns = "id, name, grants, created, created_by, expires, last_used";
 
-    // Another replica's revocation counts here after so long; one's own does at once.
+    // Every server hears of a revocation with its commit. One whose connection for that is broken goes by this.
     private static readonly TimeSpan Trust = TimeSpan.FromSeconds(2);
+    private const string Revoked = "access-tokens";
     private static readonly TimeSpan UseInterval = TimeSpan.FromMinutes(1);
 
     private readonly ConcurrentDictionary<string, (MachineToken Token, DateTimeOffset Until)> _cache = new(
         StringComparer.Ordinal
     );
+
+    private readonly Database _database;
+    private readonly TimeProvider _time;
+    private int _revocations;
+
+    public MachineTokens(Database database, TimeProvider time)
+    {
+        (_database, _time) = (database, time);
+        database.Listen(Hear);
+    }
 
     /// <summary>Whether a text has the form of a secret.</summary>
     public static bool IsSecret(string text) => Secret().IsMatch(text);
@@ -116,7 +127,7 @@ internal sealed partial class MachineTokens(Database database, TimeProvider time
         }
 
         Read(grant);
-        var now = time.GetUtcNow();
+        var now = _time.GetUtcNow();
         if (expires <= now)
         {
             throw Invalid("a token must not have expired already when it is issued");
@@ -124,7 +135,7 @@ internal sealed partial class MachineTokens(Database database, TimeProvider time
 
         var secret = Prefix + Base64Url(RandomNumberGenerator.GetBytes(SecretBytes));
         var token = new MachineToken(Guid.CreateVersion7(now).ToString("n"), name, grant, now, by, expires, null);
-        return database.WriteAsync(
+        return _database.WriteAsync(
             transaction =>
             {
                 CheckRoom(transaction, name);
@@ -149,24 +160,23 @@ internal sealed partial class MachineTokens(Database database, TimeProvider time
 
     /// <summary>All tokens, by name; expired ones too, until they are revoked.</summary>
     public IReadOnlyList<MachineToken> List() =>
-        database.Read(c => c.Query($"SELECT {Columns} FROM access_tokens ORDER BY name", Map));
+        _database.Read(c => c.Query($"SELECT {Columns} FROM access_tokens ORDER BY name", Map));
 
     /// <summary>Ends a token at once, and what was given for it.</summary>
     /// <param name="nameOrId">Its name or its id.</param>
     /// <returns>Null where there is no such token.</returns>
-    public async Task<string?> RevokeAsync(string nameOrId, CancellationToken cancel)
-    {
-        var name = await database.WriteAsync(
+    public Task<string?> RevokeAsync(string nameOrId, CancellationToken cancel) =>
+        _database.WriteAsync(
             transaction =>
-                transaction.Scalar<string>(
+            {
+                _database.Signal(transaction, Revoked);
+                return transaction.Scalar<string>(
                     "DELETE FROM access_tokens WHERE id = @which OR name = @which RETURNING name",
                     ("which", nameOrId)
-                ),
+                );
+            },
             cancel
         );
-        _cache.Clear();
-        return name;
-    }
 
     /// <summary>The token of a secret; null where there is none that counts now.</summary>
     public Task<MachineToken?> FindAsync(string secret, CancellationToken cancel) =>
@@ -180,13 +190,14 @@ internal sealed partial class MachineTokens(Database database, TimeProvider time
 
     private async Task<MachineToken?> UseAsync(string column, string value, CancellationToken cancel)
     {
-        var now = time.GetUtcNow();
+        var now = _time.GetUtcNow();
         var key = column + value;
         if (_cache.TryGetValue(key, out var known) && known.Until > now)
         {
             return Live(known.Token);
         }
 
+        var revocations = Volatile.Read(ref _revocations);
         if (Live(Select(column, value)) is not { } token)
         {
             return null;
@@ -198,6 +209,12 @@ internal sealed partial class MachineTokens(Database database, TimeProvider time
         }
 
         _cache[key] = (token, now + Trust);
+        if (Volatile.Read(ref _revocations) != revocations)
+        {
+            // What was read may be older than a revocation that has cleared the cache already.
+            _cache.TryRemove(key, out _);
+        }
+
         if (!(now - token.LastUsed < UseInterval))
         {
             await NoteUseAsync(token.Id, now, cancel);
@@ -206,8 +223,18 @@ internal sealed partial class MachineTokens(Database database, TimeProvider time
         return token;
     }
 
+    // Null: something may have been missed.
+    private void Hear(string? topic)
+    {
+        if (topic is null or Revoked)
+        {
+            Interlocked.Increment(ref _revocations);
+            _cache.Clear();
+        }
+    }
+
     private Task NoteUseAsync(string id, DateTimeOffset now, CancellationToken cancel) =>
-        database.WriteAsync(
+        _database.WriteAsync(
             transaction =>
                 transaction.Run(
                     "UPDATE access_tokens SET last_used = @now WHERE id = @id",
@@ -217,9 +244,9 @@ internal sealed partial class MachineTokens(Database database, TimeProvider time
             cancel
         );
 
-    private MachineToken? Live(MachineToken? token) => token?.Expires <= time.GetUtcNow() ? null : token;
+    private MachineToken? Live(MachineToken? token) => token?.Expires <= _time.GetUtcNow() ? null : token;
 
-    private MachineToken? Select(string column, string value) => database.Read(c => Select(c, column, value));
+    private MachineToken? Select(string column, string value) => _database.Read(c => Select(c, column, value));
 
     private static MachineToken? Select(DbConnection connection, string column, string value) =>
         connection

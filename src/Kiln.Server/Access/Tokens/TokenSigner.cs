@@ -9,8 +9,8 @@ using Microsoft.IdentityModel.Tokens;
 namespace Kiln.Server.Access.Tokens;
 
 /// <summary>
-/// Makes and checks Kiln's own tokens: JWTs under an HMAC, since nobody but Kiln has to check them, with a key in the
-/// data directory that replicas share.
+/// Makes and checks Kiln's own tokens: JWTs under an HMAC, since nobody but Kiln has to check them, with a key that
+/// replicas share.
 /// </summary>
 internal sealed class TokenSigner
 {
@@ -25,10 +25,10 @@ internal sealed class TokenSigner
     private readonly SigningCredentials _signing;
     private readonly TokenValidationParameters _rules;
 
-    public TokenSigner(DataDirectory directory, TimeProvider time)
+    public TokenSigner(ServerKeys keys, TimeProvider time)
     {
         _time = time;
-        var bytes = KeyFile.ReadOrCreate(Path.Combine(directory.Keys, "tokens.key"), KeyBytes);
+        var bytes = keys.Get(ServerKeys.Tokens, KeyBytes);
         // The id tells keys apart and says nothing about them.
         var id = Convert.ToHexStringLower(HMACSHA256.HashData(bytes, "kiln token key id"u8).AsSpan(0, 8));
         var key = new SymmetricSecurityKey(bytes) { KeyId = id };

@@ -20,6 +20,7 @@ internal sealed partial class LeaseSweep(
     Executions executions,
     Settlement settlement,
     SecretVault secrets,
+    ServerPresence presence,
     BuildOptions options,
     TimeProvider time,
     ILogger<LeaseSweep> log
@@ -30,6 +31,14 @@ internal sealed partial class LeaseSweep(
     // How long a lease that is over is remembered, for words that come too late, in milliseconds.
     private const long LeaseMemory = 7L * 24 * 3600 * 1000;
 
+    // Of this server's own node, as it was before the server's start.
+    private const string OwnNode = "lease_local = 1 AND (lease_server = @self OR lease_server IS NULL)";
+
+    // Of another server's own node, which ended with it.
+    private const string DeadNode =
+        "lease_local = 1 AND lease_server <> @self AND NOT EXISTS "
+        + "(SELECT 1 FROM servers s WHERE s.id = lease_server AND s.seen > @alive)";
+
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
         await RecoverAsync(cancellationToken);
@@ -38,34 +47,23 @@ internal sealed partial class LeaseSweep(
 
     /// <summary>
     /// What ran on this server's own node was lost with it and is queued again at once. A lease of another node gets a
-    /// whole period from now, and so does what waits: the server's own downtime expires nothing (build-extension,
-    /// decision 9). Jobs whose executions are all done are settled.
+    /// whole period from now, and so does what waits: downtime expires nothing (build-extension, decision 9), which there
+    /// was none of where another server was at work. Jobs whose executions are all done are settled.
     /// </summary>
     public Task RecoverAsync(CancellationToken cancel) =>
         database.WriteAsync(
             transaction =>
             {
-                foreach (var row in Leased(transaction.Connection!, "lease_local = 1"))
+                foreach (var row in Leased(transaction.Connection!, OwnNode))
                 {
                     attempts.Lose(transaction, row, "the server was stopped during this attempt");
                 }
 
-                var grace = time.Milliseconds() + (options.LeaseSeconds * 1000L);
-                transaction.Run(
-                    """
-                    UPDATE executions SET not_before = 0,
-                        queue_deadline = CASE WHEN queue_deadline < @grace THEN @grace ELSE queue_deadline END
-                    WHERE state = 'queued' AND finished IS NULL
-                    """,
-                    ("grace", grace)
-                );
-                transaction.Run(
-                    """
-                    UPDATE executions SET lease_expires = @grace
-                    WHERE finished IS NULL AND lease IS NOT NULL AND lease_expires < @grace
-                    """,
-                    ("grace", grace)
-                );
+                if (!presence.HasOthers(transaction.Connection!))
+                {
+                    Extend(transaction);
+                }
+
                 foreach (
                     var job in transaction.Query("SELECT id FROM jobs WHERE finished IS NULL", row => row.GetString(0))
                 )
@@ -81,6 +79,11 @@ internal sealed partial class LeaseSweep(
         database.WriteAsync(
             transaction =>
             {
+                foreach (var row in Leased(transaction.Connection!, DeadNode))
+                {
+                    attempts.Lose(transaction, row, "the server of this attempt has died");
+                }
+
                 foreach (var row in Leased(transaction.Connection!, "lease_expires <= @now"))
                 {
                     attempts.Lose(transaction, row, $"node {row.Node} was not heard of in time");
@@ -123,6 +126,26 @@ internal sealed partial class LeaseSweep(
         }
     }
 
+    private void Extend(DbTransaction transaction)
+    {
+        var grace = time.Milliseconds() + (options.LeaseSeconds * 1000L);
+        transaction.Run(
+            """
+            UPDATE executions SET not_before = 0,
+                queue_deadline = CASE WHEN queue_deadline < @grace THEN @grace ELSE queue_deadline END
+            WHERE state = 'queued' AND finished IS NULL
+            """,
+            ("grace", grace)
+        );
+        transaction.Run(
+            """
+            UPDATE executions SET lease_expires = @grace
+            WHERE finished IS NULL AND lease IS NOT NULL AND lease_expires < @grace
+            """,
+            ("grace", grace)
+        );
+    }
+
     private void ExpireQueue(DbTransaction transaction)
     {
         var late = transaction.Query(
@@ -149,7 +172,9 @@ internal sealed partial class LeaseSweep(
             WHERE finished IS NULL AND lease IS NOT NULL AND {condition}
             """,
             ExecutionRow.Map,
-            ("now", time.Milliseconds())
+            ("now", time.Milliseconds()),
+            ("self", presence.Self),
+            ("alive", presence.AliveSince)
         );
 
     [LoggerMessage(Level = LogLevel.Error, Message = "A round of the lease sweep failed; the next one tries again")]

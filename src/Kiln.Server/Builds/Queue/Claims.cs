@@ -10,7 +10,13 @@ namespace Kiln.Server.Builds.Queue;
 /// Picks what a node builds next: of what fits and may be, that of the requester who has the fewest builds running; then
 /// the oldest.
 /// </summary>
-internal sealed class Claims(Database database, Executions executions, BuildOptions options, TimeProvider time)
+internal sealed class Claims(
+    Database database,
+    Executions executions,
+    ServerPresence presence,
+    BuildOptions options,
+    TimeProvider time
+)
 {
     /// <summary>The shortest life of a lease that a claim may ask for, in seconds.</summary>
     public const int MinSeconds = 10;
@@ -33,14 +39,15 @@ internal sealed class Claims(Database database, Executions executions, BuildOpti
         var lease = Ids.New(time);
         transaction.Run(
             """
-            UPDATE executions SET lease = @lease, lease_expires = @expires, lease_local = @local, node = @node,
-                attempt = attempt + 1, started = COALESCE(started, @now), phase = @phase, private_to = @private
+            UPDATE executions SET lease = @lease, lease_expires = @expires, lease_local = @local, lease_server = @server,
+                node = @node, attempt = attempt + 1, started = COALESCE(started, @now), phase = @phase, private_to = @private
             WHERE id = @id
             """,
             ("id", id),
             ("lease", lease),
             ("expires", now + (seconds * 1000L)),
             ("local", by.Local ? 1 : 0),
+            ("server", by.Local ? presence.Self : null),
             ("node", by.Name),
             ("now", now),
             ("phase", BuildPhases.Scheduled),

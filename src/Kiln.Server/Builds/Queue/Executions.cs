@@ -119,7 +119,7 @@ internal sealed class Executions(Wakeups wakeups, TimeProvider time)
     {
         transaction.Run(
             """
-            UPDATE executions SET lease = NULL, lease_expires = NULL, lease_local = 0, phase = NULL, progress = NULL,
+            UPDATE executions SET lease = NULL, lease_expires = NULL, lease_local = 0, lease_server = NULL, phase = NULL, progress = NULL,
                 attempt = attempt - @uncounted, private_to = CASE WHEN @state = 'queued' THEN NULL ELSE private_to END
             WHERE id = @id
             """,

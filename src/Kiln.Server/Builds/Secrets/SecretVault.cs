@@ -14,12 +14,7 @@ namespace Kiln.Server.Builds.Secrets;
 /// Build secrets: uploaded write-only, kept encrypted, bound to the one job that names them, handed out with that job's
 /// leases only, deleted at its end or after an hour unused (build-extension, decision 11).
 /// </summary>
-internal sealed class SecretVault(
-    Database database,
-    Repositories repositories,
-    DataDirectory directory,
-    TimeProvider time
-)
+internal sealed class SecretVault(Database database, Repositories repositories, ServerKeys keys, TimeProvider time)
 {
     /// <summary>The largest value, in bytes.</summary>
     public const int MaxBytes = 512 << 10;
@@ -28,9 +23,7 @@ internal sealed class SecretVault(
     /// <summary>Values of one user that no job has taken yet.</summary>
     private const int MaxUnused = 256;
     private const int KeyBytes = 32;
-    private readonly Lazy<byte[]> _key = new(() =>
-        KeyFile.ReadOrCreate(Path.Combine(directory.Keys, "secrets.key"), KeyBytes)
-    );
+    private readonly Lazy<byte[]> _key = new(() => keys.Get(ServerKeys.Secrets, KeyBytes));
 
     /// <summary>Keeps a value for a job that <paramref name="createdBy"/> will ask for.</summary>
     public Task<SecretReceipt> StoreAsync(

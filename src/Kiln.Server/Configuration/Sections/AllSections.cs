@@ -9,6 +9,12 @@ internal static class AllSections
     public static Shape<ServerOptions> File { get; } =
         new(
             "the configuration",
-            [.. ServerSection.Fields, RegistrySection.Field, AccessSection.Field, BuildsSection.Field]
+            [
+                .. ServerSection.Fields,
+                StorageSection.Field,
+                RegistrySection.Field,
+                AccessSection.Field,
+                BuildsSection.Field,
+            ]
         );
 }

@@ -55,5 +55,15 @@ internal static class ServerSection
         {
             Flag = new("--database-password-file"),
         },
+        new Field<ServerOptions, string>(
+            "keys-file",
+            "A secret of which the server makes its keys: the same for all servers of one database.",
+            Kinds.File,
+            o => o.KeysFile,
+            (o, v) => o with { KeysFile = v }
+        )
+        {
+            Flag = new("--keys-file"),
+        },
     ];
 }

@@ -57,6 +57,8 @@ internal sealed class PostgresDatabase : Database
     /// <summary>Has every work run a second time, its first run undone: for tests of that it may.</summary>
     internal static bool RunTwice { get; set; }
 
+    public override bool IsShared => true;
+
     public override T Read<T>(Func<DbConnection, T> work)
     {
         try

@@ -22,7 +22,7 @@ internal sealed class FileSystemBlobStore(DataDirectory directory) : IBlobStore,
         return Task.FromResult(file.Exists ? file.Length : (long?)null);
     }
 
-    public Task<Stream?> OpenAsync(Digest digest, long offset, CancellationToken cancel)
+    public Task<Stream?> OpenAsync(Digest digest, long offset, long length, CancellationToken cancel)
     {
         try
         {

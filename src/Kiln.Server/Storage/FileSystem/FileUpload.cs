@@ -28,11 +28,13 @@ internal sealed class FileUpload(FileSystemBlobStore store, string id, string pa
     private IncrementalHash? _hashBefore;
     private long _lengthBefore;
 
+    private Digest CurrentDigest => Digest.Finish(_algorithm, _hash!);
+
     public string Id => id;
 
     public long Length { get; private set; }
 
-    public Digest CurrentDigest => Digest.Finish(_algorithm, _hash!);
+    public ValueTask<Digest> DigestAsync(CancellationToken cancel) => new(CurrentDigest);
 
     public bool IsGone => Volatile.Read(ref _state) == Gone;
 

@@ -1,0 +1,30 @@
+using Kiln.Server.Storage.FileSystem;
+using Kiln.Server.Storage.S3;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+namespace Kiln.Server.Storage;
+
+/// <summary>Where bytes live: in the data directory, or in a bucket.</summary>
+internal static class StorageServices
+{
+    public static IServiceCollection AddStorage(this IServiceCollection services, StorageOptions options)
+    {
+        if (options.Location is null)
+        {
+            return services.AddSingleton<IBlobStore, FileSystemBlobStore>();
+        }
+
+        services.AddSingleton(options).AddSingleton<S3Bucket>().AddSingleton<StagedUploads>();
+        services.AddHostedService<BucketCheck>();
+        return services.AddSingleton<IBlobStore, S3BlobStore>();
+    }
+
+    /// <summary>A server whose bucket cannot be used does not start.</summary>
+    private sealed class BucketCheck(S3Bucket bucket) : IHostedService
+    {
+        public Task StartAsync(CancellationToken cancellationToken) => bucket.CheckAsync(cancellationToken);
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    }
+}
