@@ -21,6 +21,8 @@ internal static class CommandLine
             InfoVerb.Create(shell),
             PolicyVerb.Create(shell),
             TokenVerb.Create(shell),
+            GcVerb.Create(shell),
+            QuotaVerb.Create(shell),
             VersionVerb.Create(shell),
         };
 

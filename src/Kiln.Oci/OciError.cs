@@ -32,6 +32,10 @@ public static class ErrorCodes
     public static readonly ErrorCode PaginationInvalid = new("PAGINATION_NUMBER_INVALID", 400);
     public static readonly ErrorCode Unauthorized = new("UNAUTHORIZED", 401);
     public static readonly ErrorCode Denied = new("DENIED", 403);
+
+    /// <summary>Whoever asks, it would be refused: no login helps, as it might with a 403.</summary>
+    public static readonly ErrorCode TagImmutable = new("DENIED", 409);
+    public static readonly ErrorCode QuotaExceeded = new("DENIED", 403);
     public static readonly ErrorCode ParameterInvalid = new("UNSUPPORTED", 400);
     public static readonly ErrorCode PreconditionFailed = new("PRECONDITION_FAILED", 412);
     public static readonly ErrorCode Unsupported = new("UNSUPPORTED", 404);

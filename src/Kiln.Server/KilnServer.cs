@@ -5,6 +5,7 @@ using Kiln.Server.Access.Guard;
 using Kiln.Server.Access.Tokens;
 using Kiln.Server.Builds;
 using Kiln.Server.Builds.Leases;
+using Kiln.Server.Collection;
 using Kiln.Server.Http;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
@@ -102,10 +103,7 @@ public static partial class KilnServer
 
     private static void AddServices(IServiceCollection services, ServerOptions options)
     {
-        var directory = new DataDirectory(options.DataDirectory);
         services.AddSingleton(options).AddSingleton(options.Build);
-        // By a factory, so that its lock ends with the server.
-        services.AddSingleton(_ => directory);
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton(OpenDatabase);
         services.AddSingleton(provider => new ServerId(provider.GetRequiredService<DataDirectory>().ServerId()));
@@ -117,10 +115,16 @@ public static partial class KilnServer
             .AddSingleton<TransferBuffers>()
             .AddSingleton<Repositories>()
             .AddSingleton<Blobs>()
+            .AddSingleton<CondemnedBlobs>()
             .AddSingleton<Uploads>();
         services.AddSingleton<Manifests>().AddSingleton<Tags>().AddSingleton<Referrers>();
         services.AddHostedService<UploadExpiry>();
+        services.AddRegistryRules(options);
         services.AddBuilds(options.Build);
+        services.AddCollection(options);
+        // After all that may prove wrong, and by a factory, so that its lock ends with the server.
+        var directory = new DataDirectory(options.DataDirectory);
+        services.AddSingleton(_ => directory);
         services.AddSingleton<DiscoveryEndpoints>();
         services.AddSingleton<ManifestBodies>();
         services.AddSingleton<BlobEndpoints>().AddSingleton<UploadEndpoints>().AddSingleton<ManifestEndpoints>();
@@ -135,6 +139,7 @@ public static partial class KilnServer
         }
 
         services.AddSingleton<TokenEndpoint>().AddSingleton<AdminEndpoints>();
+        services.AddSingleton<CollectionEndpoints>().AddSingleton<QuotaEndpoints>();
     }
 
     private static Database OpenDatabase(IServiceProvider services)
@@ -154,6 +159,8 @@ public static partial class KilnServer
         var router = services.GetRequiredKeyedService<V2Router>(V2Router.Root);
         var admin = services.GetRequiredKeyedService<V2Router>(AdminEndpoints.Root);
         services.GetRequiredService<AdminEndpoints>().Map(admin);
+        services.GetRequiredService<CollectionEndpoints>().Map(admin);
+        services.GetRequiredService<QuotaEndpoints>().Map(admin);
         services.GetRequiredService<DiscoveryEndpoints>().Map(router);
         services.GetRequiredService<CatalogEndpoints>().Map(router);
         services.GetRequiredService<UploadEndpoints>().Map(router);

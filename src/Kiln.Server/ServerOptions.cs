@@ -52,6 +52,14 @@ public sealed record ServerOptions
     public BuildOptions Build { get; init; } = new();
 
     public AccessOptions Access { get; init; } = new();
+
+    public CollectionOptions Collection { get; init; } = new();
+
+    public RetentionOptions Retention { get; init; } = new();
+
+    public ImmutabilityOptions Immutability { get; init; } = new();
+
+    public QuotaOptions Quotas { get; init; } = new();
 }
 
 /// <summary>Who is let in, and by which way. Without any of it: the server's own user and root, on loopback.</summary>

@@ -190,7 +190,7 @@ internal static class TokenVerb
             : throw CommandFailure.Usage($"'{text}' is no time; write for example 12h, 30d, or never");
     }
 
-    private static Option<string> RegistryOption(Shell shell) =>
+    public static Option<string> RegistryOption(Shell shell) =>
         new("--registry")
         {
             Description = $"The registry; ${References.DefaultRegistry} or {DefaultHost} otherwise.",

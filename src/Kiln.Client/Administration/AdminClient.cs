@@ -1,4 +1,5 @@
 using System.Net.Http.Headers;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using Kiln.Client.Registry;
 using Kiln.Client.Transport;
@@ -7,12 +8,13 @@ using Kiln.Oci;
 namespace Kiln.Client.Administration;
 
 /// <summary>
-/// Manages the machine tokens of a Kiln registry: as the server's own user over loopback, or as somebody with the
+/// Manages a Kiln registry: its machine tokens, its garbage, its quotas; as the server's own user over loopback, or as somebody with the
 /// <c>admin</c> right. Errors are <see cref="RegistryException"/>.
 /// </summary>
 public sealed class AdminClient(RegistryClient registry)
 {
     private const string Tokens = "/admin/v1/tokens";
+    private const string Garbage = "/admin/v1/gc";
     private const int MaxAnswerBytes = 16 << 20;
 
     private readonly RegistryTransport _transport = registry.Transport;
@@ -49,6 +51,38 @@ public sealed class AdminClient(RegistryClient registry)
             CallOf(host, HttpMethod.Delete, target, $"revoking the token {name} of {host}"),
             cancel
         );
+    }
+
+    /// <summary>Collects garbage, or says what a collection would do; each line comes as the registry writes it.</summary>
+    public async IAsyncEnumerable<CollectionLine> CollectAsync(
+        string host,
+        bool dryRun,
+        [EnumeratorCancellation] CancellationToken cancel
+    )
+    {
+        var call = CallOf(
+            host,
+            HttpMethod.Post,
+            dryRun ? $"{Garbage}?dry-run=1" : Garbage,
+            $"collecting at {host}"
+        ) with
+        {
+            Repeatable = false,
+        };
+        using var response = await _transport.SendAsync(call, cancel);
+        await using var body = await _transport.OpenBodyAsync(response, cancel);
+        using var lines = new StreamReader(body);
+        while (await lines.ReadLineAsync(cancel) is { } line)
+        {
+            yield return Parse(System.Text.Encoding.UTF8.GetBytes(line), AdminJson.Default.CollectionLine, call);
+        }
+    }
+
+    /// <summary>How far quotas are used.</summary>
+    public async Task<IReadOnlyList<QuotaView>> QuotasAsync(string host, CancellationToken cancel)
+    {
+        var call = CallOf(host, HttpMethod.Get, "/admin/v1/quotas", $"asking {host} for its quotas");
+        return Parse(await ReadAsync(call, cancel), AdminJson.Default.QuotaList, call).Quotas;
     }
 
     private static Call CallOf(string host, HttpMethod method, string target, string action) =>

@@ -62,5 +62,8 @@ public sealed record TokenList([property: JsonPropertyName("tokens")] IReadOnlyL
 
 [JsonSerializable(typeof(TokenRequest))]
 [JsonSerializable(typeof(TokenList))]
+[JsonSerializable(typeof(CollectionLine))]
+[JsonSerializable(typeof(CollectionStatus))]
+[JsonSerializable(typeof(QuotaList))]
 [JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 public sealed partial class AdminJson : JsonSerializerContext;

@@ -83,6 +83,7 @@ internal static class AuditActions
     public const string SecretStore = "secret.store";
     public const string TokenIssue = "token.issue";
     public const string TokenRevoke = "token.revoke";
+    public const string Collect = "gc.run";
     public const string PolicyReload = "policy.reload";
 }
 

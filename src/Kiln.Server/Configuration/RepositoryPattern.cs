@@ -39,7 +39,8 @@ internal sealed partial class RepositoryPattern
     /// <summary>Whether it means every repository there is or will be.</summary>
     public bool IsEverything => Text == Rest;
 
-    private bool IsPersonal { get; }
+    /// <summary>Whether it depends on who asks.</summary>
+    public bool IsPersonal { get; }
 
     public override string ToString() => Text;
 

@@ -23,7 +23,7 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
     private async Task Get(V2Context context)
     {
         var digest = context.DigestAt(0);
-        if (leased.BlobSize(context, digest) is not { } size)
+        if (await leased.PromiseBlobAsync(context, digest) is not { } size)
         {
             // Not thrown: clients ask for what is not there with every push.
             await OciErrorWriter.WriteAsync(context.Http, Unknown(context, digest));

@@ -28,13 +28,16 @@ internal sealed class LeasedContent(
             )
             : null;
 
-    /// <summary>The size of a blob that the request may read; null where there is none.</summary>
-    public long? BlobSize(V2Context context, Digest digest) =>
-        context.Caller.Lease is not { } lease ? blobs.Size(context.Repository, digest)
-        : IsOwn(context, lease) && staging.BlobSize(lease.Id, digest) is { } staged ? staged
+    /// <summary>
+    /// The size of a blob that the request may read, which stays long enough to be referred to then; null where there is
+    /// none.
+    /// </summary>
+    public ValueTask<long?> PromiseBlobAsync(V2Context context, Digest digest) =>
+        context.Caller.Lease is not { } lease ? blobs.PromiseAsync(context.Repository, digest, context.Cancel)
+        : IsOwn(context, lease) && staging.BlobSize(lease.Id, digest) is { } staged ? new(staged)
         : MayRead(context, lease) || (IsOwn(context, lease) && desk.IsInput(lease.Execution, digest))
-            ? blobs.Size(context.Repository, digest)
-        : null;
+            ? blobs.PromiseAsync(context.Repository, digest, context.Cancel)
+        : new((long?)null);
 
     /// <summary>A manifest that a lease may read; null where there is none.</summary>
     /// <param name="tag">Null where <paramref name="digest"/> is given.</param>

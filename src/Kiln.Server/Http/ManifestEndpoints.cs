@@ -22,7 +22,7 @@ internal sealed class ManifestEndpoints(
             .Map("PUT", "{name}/manifests/{}", Need.Push(AuditActions.ManifestPush) with { Lease = LeaseUse.Push }, Put)
             .Map("DELETE", "{name}/manifests/{}", Need.Delete(AuditActions.ManifestDelete), Delete);
 
-    private Task Get(V2Context context)
+    private async Task Get(V2Context context)
     {
         var reference = ManifestReference.Parse(context[0]);
         var manifest = (context.IsHead, reference) switch
@@ -38,16 +38,26 @@ internal sealed class ManifestEndpoints(
             (true, _) => manifests.Head(context.Repository, reference.Tag!),
             (false, _) => manifests.Get(context.Repository, reference.Tag!),
         };
+        if (
+            manifest is { IsLeaving: true }
+            && !await manifests.PromiseAsync(context.Repository, manifest.Digest, context.Cancel)
+        )
+        {
+            manifest = null;
+        }
+
         // Not thrown: clients ask for what is not there with every push.
-        return manifest is null
-            ? OciErrorWriter.WriteAsync(
-                context.Http,
-                new OciError(
-                    ErrorCodes.ManifestUnknown,
-                    $"repository {context.Repository} has no manifest {context[0]}"
+        await (
+            manifest is null
+                ? OciErrorWriter.WriteAsync(
+                    context.Http,
+                    new OciError(
+                        ErrorCodes.ManifestUnknown,
+                        $"repository {context.Repository} has no manifest {context[0]}"
+                    )
                 )
-            )
-            : WriteAsync(context, manifest);
+                : WriteAsync(context, manifest)
+        );
     }
 
     // Whatever Accept says: the bytes have one type, and a client that cannot read it says so better than a 406.

@@ -2,6 +2,7 @@ using System.Data.Common;
 using Kiln.BuildSpec;
 using Kiln.Node;
 using Kiln.Oci;
+using Kiln.Server.Registry;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 
@@ -10,8 +11,6 @@ namespace Kiln.Server.Http;
 /// <summary>Turns what handlers throw into the one error format; a bug becomes a logged 500 without a trace on the wire.</summary>
 internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<OciErrorMiddleware> log)
 {
-    private const int NoSpaceLeft = 28;
-
     public async Task InvokeAsync(HttpContext http)
     {
         // Docker's clients look for it before they believe that this is a registry.
@@ -36,11 +35,14 @@ internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<O
         {
             http.Abort();
         }
-        catch (IOException e) when (e.HResult == NoSpaceLeft)
+        catch (Exception e) when (FullDisk.Is(e))
         {
             await OciErrorWriter.WriteAsync(
                 http,
-                new OciError(ErrorCodes.StorageFull, "the registry's disk is full; nothing was stored")
+                new OciError(
+                    ErrorCodes.StorageFull,
+                    "the registry's disk is full; nothing of this request was stored, and an upload goes on where it was when there is room"
+                )
             );
         }
         catch (DbException e) when (e.IsTransient)

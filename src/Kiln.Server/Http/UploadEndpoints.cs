@@ -48,6 +48,7 @@ internal sealed class UploadEndpoints(
             await uploads.PushAsync(
                 context.Repository,
                 digest,
+                context.Request.ContentLength,
                 context.Request.Body,
                 context.Cancel,
                 leased.StagingOf(context)

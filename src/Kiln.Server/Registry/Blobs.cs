@@ -9,7 +9,13 @@ namespace Kiln.Server.Registry;
 /// Which repository sees which blob. Bytes are kept once; a blob in one repository is unknown in another until it is
 /// pushed or mounted there.
 /// </summary>
-internal sealed class Blobs(Database database, IBlobStore store, Repositories repositories, TimeProvider time)
+internal sealed class Blobs(
+    Database database,
+    IBlobStore store,
+    Repositories repositories,
+    Quotas quotas,
+    TimeProvider time
+)
 {
     // Of the repositories that have a blob, so many are tried as the one to mount it from.
     private const int MaxMountSources = 1000;
@@ -28,6 +34,46 @@ internal sealed class Blobs(Database database, IBlobStore store, Repositories re
                 ("digest", digest.ToString())
             )
         );
+
+    /// <summary>
+    /// As <see cref="Size"/>, for a client that goes by the answer: what it is told to be there stays long enough for it to
+    /// push a manifest that refers to it.
+    /// </summary>
+    public async ValueTask<long?> PromiseAsync(RepositoryName repository, Digest digest, CancellationToken cancel)
+    {
+        var found = database.Read(c =>
+            c.Query<(long Repository, long Size, bool Condemned)?>(
+                    """
+                    SELECT l.repository, b.size, c.since FROM repositories r
+                    JOIN repository_blobs l ON l.repository = r.id
+                    JOIN blobs b ON b.digest = l.digest
+                    LEFT JOIN condemned_links c ON c.repository = l.repository AND c.digest = l.digest
+                    WHERE r.name = @name AND l.digest = @digest
+                    """,
+                    row => (row.GetInt64(0), row.GetInt64(1), !row.IsDBNull(2)),
+                    ("name", repository.Value),
+                    ("digest", digest.ToString())
+                )
+                .FirstOrDefault()
+        );
+        return
+            found is not { Condemned: true } blob
+            || await database.WriteAsync(t => Rescue(t, blob.Repository, digest), cancel)
+            ? found?.Size
+            : null;
+    }
+
+    /// <summary>Puts off the removal of a blob from a repository that is condemned there.</summary>
+    /// <returns>Whether the repository sees it.</returns>
+    public static bool Rescue(DbTransaction transaction, long repository, Digest digest)
+    {
+        transaction.Run(
+            "DELETE FROM condemned_links WHERE repository = @repository AND digest = @digest",
+            ("repository", repository),
+            ("digest", digest.ToString())
+        );
+        return IsLinked(transaction.Connection!, repository, digest);
+    }
 
     /// <summary>Opens a blob of a repository from a byte offset; null where the repository does not have it.</summary>
     public async Task<Stream?> OpenAsync(
@@ -57,27 +103,92 @@ internal sealed class Blobs(Database database, IBlobStore store, Repositories re
         )
             is not null;
 
+    /// <summary>Whether a blob was recorded, and has not been deleted since.</summary>
+    public static bool IsKnown(DbTransaction transaction, Digest digest) =>
+        transaction.Scalar<long?>("SELECT 1 FROM blobs WHERE digest = @digest", ("digest", digest.ToString()))
+            is not null;
+
+    /// <summary>Whether a blob will leave a repository unless somebody uses it again.</summary>
+    public static bool IsCondemned(DbConnection connection, long repository, Digest digest) =>
+        connection.Scalar<long?>(
+            "SELECT since FROM condemned_links WHERE repository = @repository AND digest = @digest",
+            ("repository", repository),
+            ("digest", digest.ToString())
+        )
+            is not null;
+
     /// <summary>Notes a blob that is whole and durable in the store. No repository sees it before <see cref="Link"/>.</summary>
     /// <param name="size">In bytes.</param>
-    public void Record(DbTransaction transaction, Digest digest, long size) =>
+    /// <exception cref="OciException">
+    /// <c>UNAVAILABLE</c>, 503: its bytes are being deleted. <see cref="CondemnedBlobs.RecordAsync"/> gets over that.
+    /// </exception>
+    public void Record(DbTransaction transaction, Digest digest, long size)
+    {
+        CondemnedBlobs.RequireNone(transaction, digest);
         transaction.Run(
             "INSERT INTO blobs (digest, size, created) VALUES (@digest, @size, @now) ON CONFLICT DO NOTHING",
             ("digest", digest.ToString()),
             ("size", size),
             ("now", time.Milliseconds())
         );
+    }
 
-    /// <summary>Lets a repository see a blob that was recorded.</summary>
-    public void Link(DbTransaction transaction, long repository, Digest digest) =>
+    /// <summary>Lets a repository see a blob that was recorded, and keeps the collector from both.</summary>
+    /// <exception cref="OciException"><c>BLOB_UNKNOWN</c>, 404: there is no such blob (any more).</exception>
+    public void Link(DbTransaction transaction, long repository, Digest digest)
+    {
         transaction.Run(
             """
-            INSERT INTO repository_blobs (repository, digest, created) VALUES (@repository, @digest, @now)
-            ON CONFLICT DO NOTHING
+            INSERT INTO repository_blobs (repository, digest, created)
+            SELECT @repository, digest, @now FROM blobs WHERE digest = @digest ON CONFLICT DO NOTHING
             """,
             ("repository", repository),
             ("digest", digest.ToString()),
             ("now", time.Milliseconds())
         );
+        CondemnedBlobs.Rescue(transaction, digest);
+        if (!Rescue(transaction, repository, digest))
+        {
+            throw new OciException(ErrorCodes.BlobUnknown, $"the blob {digest} is gone; push it again");
+        }
+    }
+
+    /// <summary>As <see cref="Link"/>, for a client, whom quotas may refuse it.</summary>
+    /// <exception cref="OciException"><c>DENIED</c>, 403: a quota is full. Or as <see cref="Link"/>.</exception>
+    public void Admit(DbTransaction transaction, RepositoryName name, Digest digest)
+    {
+        if (quotas.Hold(name))
+        {
+            var size = transaction.Scalar<long>(
+                "SELECT size FROM blobs WHERE digest = @digest",
+                ("digest", digest.ToString())
+            );
+            if (quotas.Refusal(transaction.Connection!, name, digest, size) is { } refusal)
+            {
+                throw new OciException(refusal);
+            }
+
+            quotas.Arrived(transaction, name, digest, size);
+        }
+
+        Link(transaction, repositories.Ensure(transaction, name), digest);
+    }
+
+    /// <summary>Has a repository see a blob no more; its bytes are the collector's, once no other sees it.</summary>
+    /// <returns>Whether it did.</returns>
+    public static bool Unlink(DbTransaction transaction, long repository, Digest digest)
+    {
+        transaction.Run(
+            "DELETE FROM condemned_links WHERE repository = @repository AND digest = @digest",
+            ("repository", repository),
+            ("digest", digest.ToString())
+        );
+        return transaction.Run(
+                "DELETE FROM repository_blobs WHERE repository = @repository AND digest = @digest",
+                ("repository", repository),
+                ("digest", digest.ToString())
+            ) > 0;
+    }
 
     /// <summary>
     /// Makes a blob of another repository visible in this one (distribution-spec, "Mounting a blob from another
@@ -110,7 +221,7 @@ internal sealed class Blobs(Database database, IBlobStore store, Repositories re
                     .Exists(name => mayRead(name));
                 if (found)
                 {
-                    Link(transaction, repositories.Ensure(transaction, repository), digest);
+                    Admit(transaction, repository, digest);
                 }
 
                 return found;
@@ -132,12 +243,7 @@ internal sealed class Blobs(Database database, IBlobStore store, Repositories re
                     ("repository", repository),
                     ("digest", digest.ToString())
                 );
-                var deleted = transaction.Run(
-                    "DELETE FROM repository_blobs WHERE repository = @repository AND digest = @digest",
-                    ("repository", repository),
-                    ("digest", digest.ToString())
-                );
-                if (deleted == 0)
+                if (repository is not { } id || !Unlink(transaction, id, digest))
                 {
                     throw new OciException(ErrorCodes.BlobUnknown, $"repository {name} has no blob {digest}");
                 }

@@ -42,4 +42,8 @@ internal sealed record ManifestStored(ManifestPushed Push, PushNotice? Notice)
 /// <summary>A manifest as it is served.</summary>
 /// <param name="Content">The bytes as they were pushed; empty where only the head was asked for.</param>
 /// <param name="Size">In bytes.</param>
-internal sealed record StoredManifest(Digest Digest, string MediaType, long Size, ReadOnlyMemory<byte> Content);
+internal sealed record StoredManifest(Digest Digest, string MediaType, long Size, ReadOnlyMemory<byte> Content)
+{
+    /// <summary>Whether it goes soon, unless whoever is told of it is promised that it stays a while.</summary>
+    public bool IsLeaving { get; init; }
+}

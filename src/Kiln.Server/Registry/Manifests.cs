@@ -10,6 +10,8 @@ internal sealed class Manifests(
     Database database,
     Repositories repositories,
     Tags tags,
+    ImmutableTags immutable,
+    Quotas quotas,
     ServerOptions options,
     TimeProvider time
 )
@@ -93,17 +95,60 @@ internal sealed class Manifests(
                     );
                 }
 
-                tags.RemoveAll(transaction, id, repository, digest);
+                Remove(transaction, id, repository, digest);
+            },
+            cancel
+        );
+
+    /// <summary>
+    /// Removes a manifest that no index of the repository lists, and the tags that point at it: the one way in which
+    /// manifests leave.
+    /// </summary>
+    public void Remove(DbTransaction transaction, long repository, RepositoryName name, Digest digest)
+    {
+        quotas.Remove(transaction, repository, name, digest);
+        tags.RemoveAll(transaction, repository, name, digest);
+        Spare(transaction, repository, digest);
+        transaction.Run(
+            "DELETE FROM manifest_references WHERE repository = @repository AND manifest = @digest",
+            ("repository", repository),
+            ("digest", digest.ToString())
+        );
+        transaction.Run(
+            "DELETE FROM manifests WHERE repository = @repository AND digest = @digest",
+            ("repository", repository),
+            ("digest", digest.ToString())
+        );
+    }
+
+    /// <summary>Takes a manifest out of the collector's sight.</summary>
+    public static void Spare(DbTransaction transaction, long repository, Digest digest) =>
+        transaction.Run(
+            "DELETE FROM condemned_manifests WHERE repository = @repository AND digest = @digest",
+            ("repository", repository),
+            ("digest", digest.ToString())
+        );
+
+    /// <summary>
+    /// Has a condemned manifest stay long enough for a client that was told of it to push an index that lists it.
+    /// </summary>
+    /// <returns>False where it has gone meanwhile.</returns>
+    public Task<bool> PromiseAsync(RepositoryName name, Digest digest, CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction =>
+            {
+                if (Repositories.Find(transaction.Connection!, name) is not { } repository)
+                {
+                    return false;
+                }
+
                 transaction.Run(
-                    "DELETE FROM manifest_references WHERE repository = @repository AND manifest = @digest",
-                    ("repository", id),
-                    ("digest", digest.ToString())
+                    "UPDATE condemned_manifests SET asked = @now WHERE repository = @repository AND digest = @digest",
+                    ("repository", repository),
+                    ("digest", digest.ToString()),
+                    ("now", time.Milliseconds())
                 );
-                transaction.Run(
-                    "DELETE FROM manifests WHERE repository = @repository AND digest = @digest",
-                    ("repository", id),
-                    ("digest", digest.ToString())
-                );
+                return Exists(transaction, repository, digest);
             },
             cancel
         );
@@ -124,6 +169,21 @@ internal sealed class Manifests(
         return fault is null ? (digest, manifest!) : throw new OciException(ErrorCodes.ManifestInvalid, fault);
     }
 
+    /// <summary>Why the operator's rules refuse a push; null where they do not. Nothing is written.</summary>
+    public OciError? Refusal(
+        DbTransaction transaction,
+        long repository,
+        ManifestPush push,
+        Digest digest,
+        ManifestInfo manifest
+    ) =>
+        immutable.Refusal(transaction, repository, push.Repository, push.Tags, digest)
+        ?? quotas.Refusal(transaction, repository, push.Repository, digest, push.Content.Length, manifest, push.Tags);
+
+    /// <summary>The digests that a manifest refers to, its subject not among them.</summary>
+    public static IEnumerable<string> Targets(ManifestInfo manifest) =>
+        References(manifest).Select(reference => reference.Digest.ToString()).Distinct(StringComparer.Ordinal);
+
     private ManifestStored Put(
         DbTransaction transaction,
         ManifestPush push,
@@ -143,8 +203,21 @@ internal sealed class Manifests(
         }
 
         CheckReferences(transaction, repository, manifest);
+        // Before anything is written: a build that is refused ends in the same transaction.
+        if (Refusal(transaction, repository, push, digest, manifest) is { } refusal)
+        {
+            throw new OciException(refusal);
+        }
 
+        var counts = quotas.Hold(push.Repository) && !Exists(transaction, repository, digest);
+        var isFirst = counts && !Quotas.HasManifest(transaction.Connection!, repository);
         Insert(transaction, repository, digest, manifest, push.Content);
+        if (counts)
+        {
+            quotas.Add(transaction, push.Repository, digest, push.Content.Length, manifest, isFirst);
+        }
+
+        Spare(transaction, repository, digest);
         foreach (var tag in push.Tags)
         {
             tags.Set(transaction, repository, push.Repository, tag, digest);
@@ -266,20 +339,16 @@ internal sealed class Manifests(
             ("digest", digest.ToString())
         );
 
-    private static StoredManifest? Select(
-        DbConnection connection,
-        RepositoryName repository,
-        Digest digest,
-        bool content
-    ) =>
+    private StoredManifest? Select(DbConnection connection, RepositoryName repository, Digest digest, bool content) =>
         connection
             .Query(
                 $"""
-                SELECT m.digest, m.media_type, length(m.content){(content ? ", m.content" : "")}
+                SELECT m.digest, m.media_type, length(m.content), {(content ? "m.content" : "NULL")}, c.asked
                 FROM repositories r JOIN manifests m ON m.repository = r.id
+                LEFT JOIN condemned_manifests c ON c.repository = m.repository AND c.digest = m.digest
                 WHERE r.name = @name AND m.digest = @digest
                 """,
-                row => Map(row, content),
+                row => Map(row, content) with { IsLeaving = row.LongOrNull(4) is { } asked && IsLong(asked) },
                 ("name", repository.Value),
                 ("digest", digest.ToString())
             )
@@ -300,6 +369,9 @@ internal sealed class Manifests(
                 ("tag", tag.Value)
             )
             .FirstOrDefault();
+
+    // A write for each pull of what leaves in weeks would be too much.
+    private bool IsLong(long asked) => time.Milliseconds() - asked >= options.Collection.Grace.TotalMilliseconds / 4;
 
     private static StoredManifest Map(DbDataReader row, bool content) =>
         new(

@@ -6,12 +6,23 @@ using Kiln.Server.Storage;
 namespace Kiln.Server.Registry;
 
 /// <summary>Tags of repositories. Every move is written to the journal beside the database once it is committed.</summary>
-internal sealed class Tags(Database database, TagJournal journal, TimeProvider time)
+internal sealed class Tags(
+    Database database,
+    TagJournal journal,
+    ImmutableTags immutable,
+    Quotas quotas,
+    TimeProvider time
+)
 {
     /// <summary>Points a tag at a manifest that the repository has.</summary>
     public void Set(DbTransaction transaction, long repository, RepositoryName name, Tag tag, Digest digest)
     {
         var now = time.GetUtcNow();
+        if (quotas.Hold(name) && !Exists(transaction, repository, tag))
+        {
+            quotas.AddTags(transaction, name, 1);
+        }
+
         transaction.Run(
             """
             INSERT INTO tags (repository, name, digest, updated) VALUES (@repository, @tag, @digest, @now)
@@ -40,6 +51,7 @@ internal sealed class Tags(Database database, TagJournal journal, TimeProvider t
         );
 
     /// <summary>Removes the tags that point at a manifest.</summary>
+    /// <exception cref="OciException"><c>DENIED</c>, 409: one of them is immutable.</exception>
     public void RemoveAll(DbTransaction transaction, long repository, RepositoryName name, Digest digest)
     {
         var removed = transaction.Query(
@@ -48,33 +60,57 @@ internal sealed class Tags(Database database, TagJournal journal, TimeProvider t
             ("repository", repository),
             ("digest", digest.ToString())
         );
+        quotas.AddTags(transaction, name, -removed.Count);
+        removed.ForEach(tag => immutable.RequireDeletable(name, tag));
         var now = time.GetUtcNow();
         database.AfterCommit(transaction, () => removed.ForEach(tag => journal.Append(now, name, tag, digest: null)));
     }
 
     /// <summary>Removes a tag; the manifest stays.</summary>
-    /// <exception cref="OciException"><c>MANIFEST_UNKNOWN</c>, 404.</exception>
+    /// <exception cref="OciException"><c>MANIFEST_UNKNOWN</c>, 404, or <c>DENIED</c>, 409: it is immutable.</exception>
     public Task DeleteAsync(RepositoryName name, Tag tag, Precondition? precondition, CancellationToken cancel) =>
         database.WriteAsync(
             transaction =>
             {
                 var repository = Repositories.Find(transaction.Connection!, name) ?? 0;
                 precondition?.Check(transaction, repository, tag);
-                var deleted = transaction.Run(
-                    "DELETE FROM tags WHERE repository = @repository AND name = @tag",
-                    ("repository", repository),
-                    ("tag", tag.Value)
-                );
-                if (deleted == 0)
+                if (!Remove(transaction, repository, name, tag.Value))
                 {
                     throw new OciException(ErrorCodes.ManifestUnknown, $"repository {name} has no tag {tag}");
                 }
-
-                var now = time.GetUtcNow();
-                database.AfterCommit(transaction, () => journal.Append(now, name, tag.Value, digest: null));
             },
             cancel
         );
+
+    private static bool Exists(DbTransaction transaction, long repository, Tag tag) =>
+        transaction.Scalar<long?>(
+            "SELECT 1 FROM tags WHERE repository = @repository AND name = @tag",
+            ("repository", repository),
+            ("tag", tag.Value)
+        )
+            is not null;
+
+    /// <summary>Removes a tag as part of a larger transaction.</summary>
+    /// <returns>Whether it was there.</returns>
+    /// <exception cref="OciException"><c>DENIED</c>, 409: it is immutable.</exception>
+    public bool Remove(DbTransaction transaction, long repository, RepositoryName name, string tag)
+    {
+        var removed = transaction.Run(
+            "DELETE FROM tags WHERE repository = @repository AND name = @tag",
+            ("repository", repository),
+            ("tag", tag)
+        );
+        if (removed == 0)
+        {
+            return false;
+        }
+
+        immutable.RequireDeletable(name, tag);
+        quotas.AddTags(transaction, name, -1);
+        var now = time.GetUtcNow();
+        database.AfterCommit(transaction, () => journal.Append(now, name, tag, digest: null));
+        return true;
+    }
 
     /// <summary>
     /// Tags in byte order after <paramref name="last"/>, which is a position and need not exist any more

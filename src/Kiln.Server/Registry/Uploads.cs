@@ -21,6 +21,8 @@ internal sealed class Uploads(
     IBlobStore store,
     Repositories repositories,
     Blobs blobs,
+    CondemnedBlobs condemned,
+    Quotas quotas,
     TransferBuffers buffers,
     ServerOptions options,
     TimeProvider time
@@ -42,6 +44,12 @@ internal sealed class Uploads(
             {
                 var repository = repositories.Ensure(transaction, name);
                 CheckCount(transaction, repository);
+                // What a lease stages counts when it is promoted.
+                if (staging is null)
+                {
+                    CheckQuota(transaction.Connection!, name, digest: null, size: 1);
+                }
+
                 var upload = new Upload(NewId(), repository, name, algorithm, time.Milliseconds());
                 transaction.Run(
                     """
@@ -112,35 +120,36 @@ internal sealed class Uploads(
         await using var staged = await store.UploadAsync(upload.Id, digest.Algorithm, cancel);
         CheckStart(staged, start);
         var size = await ReceiveAsync(staged, digest, body, cancel);
-        await database.WriteAsync(
-            transaction =>
-            {
-                Publish(transaction, upload.Repository, digest, size, staging);
-                Remove(transaction, upload.Id);
-            },
-            CancellationToken.None
-        );
+        await PublishAsync(upload.Repository, digest, size, upload.Id, staging);
     }
 
     /// <summary>Pushes a blob in one request, without a session.</summary>
+    /// <param name="announced">How many bytes the client says that it has; null where it does not say.</param>
     /// <inheritdoc cref="FinishAsync"/>
     public async Task PushAsync(
         RepositoryName name,
         Digest digest,
+        long? announced,
         Stream body,
         CancellationToken cancel,
         BlobStaging? staging = null
     )
     {
+        if (staging is null)
+        {
+            database.Read(c =>
+            {
+                CheckQuota(c, name, digest, announced ?? 1);
+                return true;
+            });
+        }
+
         var id = NewId();
         try
         {
             await using var staged = await store.UploadAsync(id, digest.Algorithm, cancel);
             var size = await ReceiveAsync(staged, digest, body, cancel);
-            await database.WriteAsync(
-                transaction => Publish(transaction, name, digest, size, staging),
-                CancellationToken.None
-            );
+            await PublishAsync(name, digest, size, session: null, staging);
         }
         finally
         {
@@ -161,14 +170,7 @@ internal sealed class Uploads(
     {
         var before = time.GetUtcNow() - options.UploadExpiry;
         var discarded = await store.DiscardAsync(before, cancel);
-        var old = database.Read(c =>
-            c.Query(
-                "SELECT id FROM uploads WHERE updated < @before",
-                row => row.GetString(0),
-                ("before", before.ToUnixTimeMilliseconds())
-            )
-        );
-        foreach (var id in old)
+        foreach (var (id, _) in Expired())
         {
             // What the store still has is being written to, by a request that takes longer than sessions live.
             if (await store.UploadedAsync(id, cancel) is null)
@@ -179,6 +181,18 @@ internal sealed class Uploads(
 
         return discarded;
     }
+
+    /// <summary>Sessions that no request wrote to for so long, with the names of their repositories.</summary>
+    public IReadOnlyList<(string Id, string Repository)> Expired() =>
+        database.Read(c =>
+            c.Query(
+                """
+                SELECT u.id, r.name FROM uploads u JOIN repositories r ON r.id = u.repository WHERE u.updated < @before
+                """,
+                row => (row.GetString(0), row.GetString(1)),
+                ("before", (time.GetUtcNow() - options.UploadExpiry).ToUnixTimeMilliseconds())
+            )
+        );
 
     private void CheckCount(DbTransaction transaction, long repository)
     {
@@ -195,22 +209,43 @@ internal sealed class Uploads(
         }
     }
 
+    private void CheckQuota(DbConnection connection, RepositoryName name, Digest? digest, long size)
+    {
+        if (quotas.Refusal(connection, name, digest, size) is { } refusal)
+        {
+            throw new OciException(refusal);
+        }
+    }
+
     private static string NewId() => Guid.NewGuid().ToString("n");
 
     private static void Remove(DbTransaction transaction, string id) =>
         transaction.Run("DELETE FROM uploads WHERE id = @id", ("id", id));
 
-    private void Publish(DbTransaction transaction, RepositoryName name, Digest digest, long size, BlobStaging? staging)
-    {
-        if (staging is not null)
-        {
-            staging.Record(transaction, digest, size);
-            return;
-        }
+    private Task PublishAsync(RepositoryName name, Digest digest, long size, string? session, BlobStaging? staging) =>
+        condemned.RecordAsync(
+            [digest],
+            transaction =>
+            {
+                if (staging is not null)
+                {
+                    staging.Record(transaction, digest, size);
+                }
+                else
+                {
+                    blobs.Record(transaction, digest, size);
+                    blobs.Admit(transaction, name, digest);
+                }
 
-        blobs.Record(transaction, digest, size);
-        blobs.Link(transaction, repositories.Ensure(transaction, name), digest);
-    }
+                if (session is not null)
+                {
+                    Remove(transaction, session);
+                }
+
+                return true;
+            },
+            CancellationToken.None
+        );
 
     // "If a chunk is uploaded out of order, the registry MUST respond with a 416 Requested Range Not Satisfiable code"
     // (distribution-spec, "Pushing a blob in chunks").
@@ -245,6 +280,7 @@ internal sealed class Uploads(
         }
 
         var size = staged.Length;
+        await condemned.PrepareAsync(digest, cancel);
         await staged.CommitAsync(CancellationToken.None);
         return size;
     }

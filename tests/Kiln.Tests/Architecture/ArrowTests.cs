@@ -24,12 +24,15 @@ public sealed partial class ArrowTests
     /// <summary>Folders of the server, and those that each may use. A folder always knows itself.</summary>
     private static readonly Dictionary<string, string[]> ServerFolders = new(StringComparer.Ordinal)
     {
-        ["Http"] = ["Access", "Registry", "Builds", "Audit"],
+        ["Http"] = ["Access", "Registry", "Builds", "Audit", "Collection"],
         // Storage and Metadata: keys are files, machine tokens are rows. Configuration: the policy is a file of the same kind.
         ["Access"] = ["Registry", "Storage", "Metadata", "Audit", "Configuration"],
         // Storage: what a lease pushes is in no repository yet, so the registry's operations cannot hold it.
         ["Builds"] = ["Registry", "Storage", "Metadata", "Audit"],
-        ["Registry"] = ["Storage", "Metadata"],
+        // What leaves goes through the registry's own operations; Metadata: what is to go is found by its rows.
+        ["Collection"] = ["Registry", "Metadata", "Audit"],
+        // Configuration: rules name repositories by patterns.
+        ["Registry"] = ["Storage", "Metadata", "Configuration"],
         // A bucket has neither locks nor transactions: whose an upload is stands in rows.
         ["Storage"] = ["Metadata"],
         ["Metadata"] = [],

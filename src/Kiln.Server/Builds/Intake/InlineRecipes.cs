@@ -2,7 +2,6 @@ using System.Text;
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
-using Kiln.Server.Metadata;
 using Kiln.Server.Registry;
 using Kiln.Server.Storage;
 
@@ -13,10 +12,10 @@ namespace Kiln.Server.Builds.Intake;
 /// recipe with the same contexts is the same artifact.
 /// </summary>
 internal sealed class InlineRecipes(
-    Database database,
     IBlobStore store,
     Repositories repositories,
     Blobs blobs,
+    CondemnedBlobs condemned,
     Manifests manifests,
     TimeProvider time
 )
@@ -42,7 +41,8 @@ internal sealed class InlineRecipes(
         await KeepAsync(recipe, layer.Digest, cancel);
         await KeepAsync(EmptyJson, Digest.EmptyJson, cancel);
         var content = Manifest(layer, contexts);
-        var stored = await database.WriteAsync(
+        var stored = await condemned.RecordAsync(
+            [layer.Digest, Digest.EmptyJson],
             transaction =>
             {
                 var id = repositories.Ensure(transaction, repository);
@@ -91,6 +91,7 @@ internal sealed class InlineRecipes(
 
     private async Task KeepAsync(byte[] content, Digest digest, CancellationToken cancel)
     {
+        await condemned.PrepareAsync(digest, cancel);
         if (await store.SizeAsync(digest, cancel) is not null)
         {
             return;

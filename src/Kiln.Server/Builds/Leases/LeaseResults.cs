@@ -100,6 +100,17 @@ internal sealed class LeaseResults(
             ResultLease = row.Lease,
             ResultHash = hash,
         };
+        if (product is not null && !row.Cancel && promotion.Refusal(transaction, row, product) is { } refusal)
+        {
+            // Asked again it would be refused again.
+            var denied = outcome with
+            {
+                Reason = FailureReasons.PolicyDenied,
+                Message = refusal,
+            };
+            return executions.Move(transaction, row.Id, ExecutionEvent.Failed, denied);
+        }
+
         if (product is not null && !row.Cancel)
         {
             outcome = promotion.Promote(transaction, row, product, outcome, result.ResolvedDependencies);

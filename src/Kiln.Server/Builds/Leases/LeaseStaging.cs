@@ -17,6 +17,7 @@ internal sealed class LeaseStaging(
     Database database,
     IBlobStore store,
     Blobs blobs,
+    CondemnedBlobs condemned,
     LayerFactsStore layers,
     ServerOptions options,
     TimeProvider time
@@ -33,6 +34,21 @@ internal sealed class LeaseStaging(
             )
                 is not null
         );
+
+    /// <summary>As <see cref="HasBlob"/>, for a node that will not push it then: it stays long enough for the product.</summary>
+    public async Task<bool> PromiseBlobAsync(string lease, long repository, Digest digest, CancellationToken cancel)
+    {
+        if (database.Read(c => Blobs.IsLinked(c, repository, digest)))
+        {
+            var condemnedHere = database.Read(c => Blobs.IsCondemned(c, repository, digest));
+            if (!condemnedHere || await database.WriteAsync(t => Blobs.Rescue(t, repository, digest), cancel))
+            {
+                return true;
+            }
+        }
+
+        return HasBlob(lease, repository, digest);
+    }
 
     /// <summary>Takes a blob's bytes as <paramref name="write"/> writes them, and hashes them on their way.</summary>
     public async Task<(Digest Digest, long Size)> PushBlobAsync(
@@ -51,8 +67,17 @@ internal sealed class LeaseStaging(
             }
 
             var size = upload.Length;
+            await condemned.PrepareAsync(await upload.DigestAsync(cancel), cancel);
             var digest = await upload.CommitAsync(cancel);
-            await database.WriteAsync(transaction => Record(transaction, lease, digest, size), cancel);
+            await condemned.RecordAsync(
+                [digest],
+                transaction =>
+                {
+                    Record(transaction, lease, digest, size);
+                    return true;
+                },
+                cancel
+            );
             return (digest, size);
         }
         finally
@@ -75,11 +100,21 @@ internal sealed class LeaseStaging(
     }
 
     /// <summary>Lets the lease's product name a blob that is in the store already.</summary>
-    public async Task<bool> TakeAsync(string lease, Digest digest, long size, CancellationToken cancel)
-    {
-        await database.WriteAsync(transaction => Record(transaction, lease, digest, size), cancel);
-        return true;
-    }
+    /// <returns>False where it has gone meanwhile.</returns>
+    public Task<bool> TakeAsync(string lease, Digest digest, long size, CancellationToken cancel) =>
+        database.WriteAsync(
+            transaction =>
+            {
+                if (!Blobs.IsKnown(transaction, digest))
+                {
+                    return false;
+                }
+
+                Record(transaction, lease, digest, size);
+                return true;
+            },
+            cancel
+        );
 
     /// <summary>Takes a manifest by digest.</summary>
     /// <param name="tagged">Whether it was pushed to the lease's staging tag.</param>

@@ -35,16 +35,17 @@ internal sealed class LocalCoordinator(
     public async Task<Stream?> OpenBlobAsync(Lease lease, Digest digest, CancellationToken cancel) =>
         Sees(lease, digest) ? await store.OpenAsync(digest, 0, cancel) : null;
 
-    public Task<bool> HasBlobAsync(Lease lease, Digest digest, CancellationToken cancel)
+    public async Task<bool> HasBlobAsync(Lease lease, Digest digest, CancellationToken cancel)
     {
-        var sees = Sees(lease, digest);
+        var repository = database.Read(c => desk.Held(c, Key(lease))).Repository;
+        var sees = await staging.PromiseBlobAsync(lease.Id, repository, digest, cancel);
         if (sees)
         {
             // A product will name it: have it read before the product is judged.
             layers.Warm(digest);
         }
 
-        return Task.FromResult(sees);
+        return sees;
     }
 
     public async Task<(Digest Digest, long Size)> PushBlobAsync(

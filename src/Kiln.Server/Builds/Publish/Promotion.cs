@@ -10,6 +10,18 @@ namespace Kiln.Server.Builds.Publish;
 /// <summary>Makes a checked product visible in its repository, in the transaction that ends its execution.</summary>
 internal sealed class Promotion(Blobs blobs, Manifests manifests)
 {
+    /// <summary>Why the operator's rules do not let the product in, as a sentence; null where they do.</summary>
+    public string? Refusal(DbTransaction transaction, ExecutionRow execution, Product product) =>
+        manifests
+            .Refusal(
+                transaction,
+                execution.Repository,
+                Push(transaction, execution, product),
+                product.Manifest.Digest,
+                product.Info
+            )
+            ?.Message;
+
     /// <returns><paramref name="outcome"/> with the product in it.</returns>
     public ExecutionOutcome Promote(
         DbTransaction transaction,
@@ -24,16 +36,7 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
             blobs.Link(transaction, execution.Repository, blob.Digest);
         }
 
-        manifests.Put(
-            transaction,
-            new ManifestPush
-            {
-                Repository = Repositories.NameOf(transaction.Connection!, execution.Repository),
-                Content = product.Content,
-                ContentType = product.Manifest.MediaType,
-                Principal = execution.RequestedBy,
-            }
-        );
+        manifests.Put(transaction, Push(transaction, execution, product));
         return outcome with
         {
             Manifest = product.Manifest,
@@ -45,4 +48,13 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
                 : JsonSerializer.Serialize(dependencies, BuildJson.Default.IReadOnlyListResolvedDependency),
         };
     }
+
+    private static ManifestPush Push(DbTransaction transaction, ExecutionRow execution, Product product) =>
+        new()
+        {
+            Repository = Repositories.NameOf(transaction.Connection!, execution.Repository),
+            Content = product.Content,
+            ContentType = product.Manifest.MediaType,
+            Principal = execution.RequestedBy,
+        };
 }

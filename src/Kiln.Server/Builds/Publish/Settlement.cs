@@ -102,8 +102,11 @@ internal sealed class Settlement(
         }
         catch (OciException e)
         {
-            // A product that was there when the job joined it has been deleted since.
-            return new Ending(BuildStates.Failed, FailureReasons.SystemError, e.Message);
+            // A tag has become immutable or a quota full; else a product that was there when the job joined it has been
+            // deleted since.
+            var refused = e.Error.Code == ErrorCodes.TagImmutable || e.Error.Code == ErrorCodes.QuotaExceeded;
+            var reason = refused ? FailureReasons.PolicyDenied : FailureReasons.SystemError;
+            return new Ending(BuildStates.Failed, reason, e.Message);
         }
     }
 

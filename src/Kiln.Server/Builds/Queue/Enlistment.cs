@@ -17,6 +17,7 @@ namespace Kiln.Server.Builds.Queue;
 /// </summary>
 internal sealed class Enlistment(
     Repositories repositories,
+    ImmutableTags immutable,
     SecretVault secrets,
     Settlement settlement,
     Wakeups wakeups,
@@ -45,6 +46,15 @@ internal sealed class Enlistment(
                         + "try again when some are done"
                 )
             );
+        }
+
+        // What is answered at once may prove to be what the tags point at already.
+        if (
+            !answers.TrueForAll(answer => answer?.Cached is true)
+            && immutable.Refusal(transaction, repository, plan.Repository, plan.Tags, digest: null) is { } refusal
+        )
+        {
+            return (null, refusal);
         }
 
         var job = Ids.New(time);

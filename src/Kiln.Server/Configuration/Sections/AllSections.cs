@@ -15,6 +15,8 @@ internal static class AllSections
                 RegistrySection.Field,
                 AccessSection.Field,
                 BuildsSection.Field,
+                CollectionSection.Field,
+                .. RuleSections.Fields,
             ]
         );
 }
