@@ -4,6 +4,7 @@ using Kiln.Client.Administration;
 using Kiln.Oci;
 using Kiln.Server.Metadata;
 using Kiln.Server.Registry;
+using Kiln.Server.Storage;
 using Kiln.Tests.Registry;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -346,10 +347,10 @@ public sealed class CollectionTests
             }
         );
         var blob = await server.Http.PushBlobAsync("a/b", Samples.Bytes(1000));
-        var path = Path.Combine(server.DataDirectory, "blobs", blob.Algorithm, blob.Encoded[..2], blob.Encoded);
+        var store = server.Services.GetRequiredService<IBlobStore>();
 
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
-        while (File.Exists(path))
+        while (await store.SizeAsync(blob, timeout.Token) is not null)
         {
             await Task.Delay(10, timeout.Token);
         }

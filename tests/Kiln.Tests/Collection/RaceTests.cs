@@ -5,6 +5,7 @@ using System.Text.Json.Nodes;
 using Kiln.Client.Administration;
 using Kiln.Oci;
 using Kiln.Server.Metadata;
+using Kiln.Server.Storage;
 using Kiln.Tests.Registry;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -63,7 +64,7 @@ public sealed class RaceTests
         Assert.Empty(_faults);
         Assert.True(_pushed > 20 && _pulled > 20, $"{_pushed} pushed, {_pulled} pulled");
         Assert.True(collected > 0, "no blob was collected: this shows nothing");
-        AssertRowsHaveBytes(server);
+        await AssertRowsHaveBytesAsync(server);
         TestContext.Current.TestOutputHelper?.WriteLine(
             $"{_pushed} images pushed, {_skipped} blobs told of instead of pushed, {_pulled} pulled, {collected} blobs collected"
         );
@@ -205,17 +206,15 @@ public sealed class RaceTests
         }
     }
 
-    private static void AssertRowsHaveBytes(TestServer server)
+    private static async Task AssertRowsHaveBytesAsync(TestServer server)
     {
         var digests = server
             .Services.GetRequiredService<Database>()
             .Read(c => c.Query("SELECT digest FROM blobs", row => Digest.Parse(row.GetString(0))));
-        Assert.All(
-            digests,
-            d =>
-                Assert.True(
-                    File.Exists(Path.Combine(server.DataDirectory, "blobs", d.Algorithm, d.Encoded[..2], d.Encoded))
-                )
-        );
+        var store = server.Services.GetRequiredService<IBlobStore>();
+        foreach (var digest in digests)
+        {
+            Assert.NotNull(await store.SizeAsync(digest, TestContext.Current.CancellationToken));
+        }
     }
 }
