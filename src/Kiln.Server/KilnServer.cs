@@ -32,7 +32,10 @@ public static partial class KilnServer
     public static WebApplication Create(ServerOptions options, Action<IServiceCollection>? configure = null)
     {
         var mode = ListenAddresses.Check(options);
-        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = [] });
+        // Empty: what the others add reads settings from the environment and from files of the current directory, and
+        // watches everything below that.
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { Args = [] });
+        builder.WebHost.UseKestrelCore();
         builder.Logging.ClearProviders().AddSimpleConsole(console => console.SingleLine = true);
         builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Kiln", LogLevel.Information);
         // A start that fails is told once, in a sentence (RunAsync); a background service that dies stays critical.

@@ -9,7 +9,7 @@ namespace Kiln.EndToEnd;
 public sealed class LeaseToolTests(Machine machine, NodelessPolicyServer server) : IClassFixture<NodelessPolicyServer>
 {
     private const string Offer =
-        """{"node":"shell","platforms":["linux/amd64","linux/arm64"],"recipes":["dockerfile"],"outputs":["oci"]}""";
+        """{"node":"shell","platforms":["linux/amd64","linux/arm64"],"recipes":["dockerfile"],"outputs":["oci"],"leaseSeconds":600}""";
 
     [Theory]
     [InlineData("skopeo")]

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Kiln.Oci;
 using Kiln.Server.Access.Guard;
 using Kiln.Server.Registry;
@@ -21,19 +20,15 @@ internal sealed class ReferrerEndpoints(Referrers referrers)
             context.Response.Headers["OCI-Filters-Applied"] = "artifactType";
         }
 
-        if (page.More)
+        if (page.Next is { } next)
         {
             context.SetNext(
                 $"/v2/{context.Repository}/referrers/{subject}",
                 ("artifactType", artifactType),
-                ("last", page.Items[^1].Digest.ToString())
+                ("last", next)
             );
         }
 
-        var index = new ImageIndex { Manifests = page.Items };
-        return context.WriteJsonAsync(
-            JsonSerializer.SerializeToUtf8Bytes(index, OciJson.Default.ImageIndex),
-            MediaTypes.OciIndex
-        );
+        return context.WriteJsonAsync(page.Index, MediaTypes.OciIndex);
     }
 }

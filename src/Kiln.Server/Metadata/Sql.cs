@@ -1,6 +1,8 @@
 using System.Data.Common;
 using System.Globalization;
 using Kiln.Server.Metadata.Postgres;
+using Kiln.Server.Metadata.Sqlite;
+using Microsoft.Data.Sqlite;
 using Npgsql;
 
 namespace Kiln.Server.Metadata;
@@ -15,8 +17,8 @@ internal static class Sql
         params ReadOnlySpan<(string Name, object? Value)> values
     )
     {
-        using var command = connection.Command(sql, values);
-        return command.ExecuteNonQuery();
+        using var statement = new Statement(connection, sql, values);
+        return statement.Command.ExecuteNonQuery();
     }
 
     /// <inheritdoc cref="Run(DbConnection, string, ReadOnlySpan{ValueTuple{string, object?}})"/>
@@ -33,8 +35,8 @@ internal static class Sql
         params ReadOnlySpan<(string Name, object? Value)> values
     )
     {
-        using var command = connection.Command(sql, values);
-        return command.ExecuteScalar() switch
+        using var statement = new Statement(connection, sql, values);
+        return statement.Command.ExecuteScalar() switch
         {
             null or DBNull => default,
             T value => value,
@@ -62,8 +64,8 @@ internal static class Sql
         params ReadOnlySpan<(string Name, object? Value)> values
     )
     {
-        using var command = connection.Command(sql, values);
-        using var answer = command.ExecuteReader();
+        using var statement = new Statement(connection, sql, values);
+        using var answer = statement.Command.ExecuteReader();
         using var reader = answer is NpgsqlDataReader postgres ? new PostgresRows(postgres) : answer;
         var rows = new List<T>();
         while (reader.Read())
@@ -88,23 +90,68 @@ internal static class Sql
     public static long? LongOrNull(this DbDataReader row, int column) =>
         row.IsDBNull(column) ? null : row.GetInt64(column);
 
-    private static DbCommand Command(
-        this DbConnection connection,
-        string sql,
-        ReadOnlySpan<(string Name, object? Value)> values
-    )
+    // A command with its values; what can be kept for the next time goes back to its connection.
+    private readonly ref struct Statement
     {
-        var command = connection.CreateCommand();
-        command.CommandText = sql;
-        var postgres = connection is NpgsqlConnection;
-        foreach (var (name, value) in values)
+        private readonly PreparedConnection? _keeper;
+
+        public Statement(DbConnection connection, string sql, ReadOnlySpan<(string Name, object? Value)> values)
         {
-            var parameter = command.CreateParameter();
-            parameter.ParameterName = "@" + name;
-            parameter.Value = value is string text && postgres ? PostgresText.Clean(text) : value ?? DBNull.Value;
-            command.Parameters.Add(parameter);
+            _keeper = connection as PreparedConnection;
+            if (_keeper is not null)
+            {
+                Command = _keeper.Take(sql);
+            }
+            else
+            {
+                Command = connection.CreateCommand();
+                Command.CommandText = sql;
+            }
+
+            Bind(values, postgres: connection is NpgsqlConnection);
         }
 
-        return command;
+        public DbCommand Command { get; }
+
+        public void Dispose()
+        {
+            if (_keeper is not null)
+            {
+                _keeper.GiveBack((SqliteCommand)Command);
+            }
+            else
+            {
+                Command.Dispose();
+            }
+        }
+
+        private void Bind(ReadOnlySpan<(string Name, object? Value)> values, bool postgres)
+        {
+            var parameters = Command.Parameters;
+            var known = parameters.Count == values.Length;
+            for (var i = 0; known && i < values.Length; i++)
+            {
+                known = parameters[i].ParameterName.AsSpan(1).SequenceEqual(values[i].Name);
+            }
+
+            if (!known)
+            {
+                parameters.Clear();
+            }
+
+            for (var i = 0; i < values.Length; i++)
+            {
+                var (name, value) = values[i];
+                if (!known)
+                {
+                    var parameter = Command.CreateParameter();
+                    parameter.ParameterName = "@" + name;
+                    parameters.Add(parameter);
+                }
+
+                parameters[i].Value =
+                    value is string text && postgres ? PostgresText.Clean(text) : value ?? DBNull.Value;
+            }
+        }
     }
 }

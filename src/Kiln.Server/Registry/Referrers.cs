@@ -13,14 +13,42 @@ internal sealed class Referrers(Database database)
     // Annotations come back in full, so that a page is limited by what it weighs as well.
     private const int MaxAnnotationCharacters = 4 << 20;
 
+    private readonly ReferrerPages _pages = new();
+
     /// <summary>
     /// Descriptors in the order of their digests, after the position <paramref name="last"/>. A subject or repository
     /// that is not there has none.
     /// </summary>
     /// <param name="artifactType">Nothing but this; null gives all.</param>
-    public Page<Descriptor> List(RepositoryName repository, Digest subject, string? artifactType, string? last)
+    public ReferrerPage List(RepositoryName repository, Digest subject, string? artifactType, string? last)
     {
-        var page = database.Read(c =>
+        var key = new ReferrerPages.Key(repository.Value, subject.ToString(), artifactType, last);
+        var state = database.Read(c =>
+            c.Scalar<long?>(
+                """
+                SELECT l.state FROM repositories r JOIN referrer_lists l ON l.repository = r.id
+                WHERE r.name = @name AND l.subject = @subject
+                """,
+                ("name", key.Repository),
+                ("subject", key.Subject)
+            )
+        );
+        if (state is { } known && _pages.Find(key, known) is { } kept)
+        {
+            return kept;
+        }
+
+        var made = Make(Select(key));
+        if (state is { } before)
+        {
+            _pages.Keep(key, before, made);
+        }
+
+        return made;
+    }
+
+    private Page<Row> Select(ReferrerPages.Key key) =>
+        database.Read(c =>
             Page<Row>.Of(
                 MaxEntries,
                 c.Query(
@@ -32,14 +60,17 @@ internal sealed class Referrers(Database database)
                     ORDER BY m.digest LIMIT @limit
                     """,
                     Map,
-                    ("name", repository.Value),
-                    ("subject", subject.ToString()),
-                    ("last", last ?? ""),
-                    ("type", artifactType ?? ""),
+                    ("name", key.Repository),
+                    ("subject", key.Subject),
+                    ("last", key.Last ?? ""),
+                    ("type", key.ArtifactType ?? ""),
                     ("limit", MaxEntries + 1L)
                 )
             )
         );
+
+    private static ReferrerPage Make(Page<Row> page)
+    {
         var taken = new List<Descriptor>(page.Items.Count);
         long weight = 0;
         foreach (var row in page.Items)
@@ -47,13 +78,17 @@ internal sealed class Referrers(Database database)
             weight += row.Annotations?.Length ?? 0;
             if (weight > MaxAnnotationCharacters && taken.Count > 0)
             {
-                return new(taken, More: true);
+                break;
             }
 
             taken.Add(row.Describe());
         }
 
-        return new(taken, page.More);
+        return new(
+            JsonSerializer.SerializeToUtf8Bytes(new ImageIndex { Manifests = taken }, OciJson.Default.ImageIndex),
+            taken.Count,
+            page.More || taken.Count < page.Items.Count ? taken[^1].Digest.ToString() : null
+        );
     }
 
     private static Row Map(DbDataReader row) =>

@@ -11,6 +11,9 @@ internal static partial class Posix
     private const int Directory = 0x10000;
     private const int CloseOnExec = 0x80000;
 
+    // RWF_NOWAIT
+    private const int NoWait = 8;
+
     /// <summary>Makes the names in a directory durable: without it a rename may be lost with the power.</summary>
     public static void FlushDirectory(string path)
     {
@@ -20,6 +23,33 @@ internal static partial class Posix
             throw new IOException($"cannot flush {path}", new Win32Exception(Marshal.GetLastPInvokeError()));
         }
     }
+
+    /// <summary>Reads what of a file is in memory already; fewer bytes than there are, or the end as 0.</summary>
+    /// <returns>Less than 0 where that needs the disk, or this file system cannot tell.</returns>
+    public static unsafe int ReadCached(SafeFileHandle file, Span<byte> buffer, long offset)
+    {
+        fixed (byte* bytes = buffer)
+        {
+            var vector = new Vector { Base = (nint)bytes, Length = (nuint)buffer.Length };
+            return (int)ReadVector(file, &vector, 1, offset, NoWait);
+        }
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Vector
+    {
+        public nint Base;
+        public nuint Length;
+    }
+
+    [LibraryImport("libc", EntryPoint = "preadv2")]
+    private static unsafe partial nint ReadVector(
+        SafeFileHandle file,
+        Vector* vectors,
+        int count,
+        long offset,
+        int flags
+    );
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial SafeFileHandle Open(string path, int flags);

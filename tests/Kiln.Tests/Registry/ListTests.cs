@@ -155,6 +155,40 @@ public sealed class ListTests(ServerFixture fixture)
         Assert.Empty(index["manifests"]!.AsArray());
     }
 
+    [Fact]
+    public async Task A_long_list_of_referrers_follows_what_is_pushed_and_deleted()
+    {
+        var repository = Samples.Repository();
+        var subject = await Http.PushAsync(repository, Samples.Image());
+        var path = $"{repository}/referrers/{subject["digest"]}";
+        var pushed = new SortedSet<string>(StringComparer.Ordinal);
+        for (var i = 0; i < 20; i++)
+        {
+            pushed.Add(await PushReferrerAsync());
+        }
+
+        Assert.Equal(pushed, await ListedAsync());
+        Assert.Equal(pushed, await ListedAsync());
+        pushed.Add(await PushReferrerAsync());
+        Assert.Equal(pushed, await ListedAsync());
+        foreach (var gone in pushed.ToArray())
+        {
+            await Http.StatusAsync("DELETE", $"{repository}/manifests/{gone}");
+            pushed.Remove(gone);
+            Assert.Equal(pushed, await ListedAsync());
+        }
+
+        pushed.Add(await PushReferrerAsync());
+        Assert.Equal(pushed, await ListedAsync());
+
+        async Task<string> PushReferrerAsync() =>
+            (string)
+                (await Http.PushAsync(repository, Samples.Referrer(Clone(subject), "application/x.many")))["digest"]!;
+
+        async Task<IEnumerable<string>> ListedAsync() =>
+            (await Http.GetJsonAsync(path))["manifests"]!.AsArray().Select(d => (string)d!["digest"]!);
+    }
+
     private static JsonObject Clone(JsonObject node) => (JsonObject)node.DeepClone();
 
     private async Task PushTagsAsync(string repository, IEnumerable<string> tags)

@@ -11,11 +11,11 @@ internal sealed class SqliteDatabase : Database
     private const int MaxBatch = 64;
 
     private readonly string _connectionString;
-    private readonly SqliteConnection _writer;
+    private readonly PreparedConnection _writer;
     private readonly WriteQueue _queue;
 
     // As many as ever read at one time. A pool of our own, since the driver's would ask for the pragmas anew each time.
-    private readonly ConcurrentBag<SqliteConnection> _readers = [];
+    private readonly ConcurrentBag<PreparedConnection> _readers = [];
 
     static SqliteDatabase() => SQLitePCL.Batteries_V2.Init();
 
@@ -104,9 +104,9 @@ internal sealed class SqliteDatabase : Database
         }
     }
 
-    private SqliteConnection Open()
+    private PreparedConnection Open()
     {
-        var connection = new SqliteConnection(_connectionString);
+        var connection = new PreparedConnection(_connectionString);
         connection.Open();
         // FULL: a commit is on disk when it returns, which is what "acknowledged" means here.
         connection.Run(

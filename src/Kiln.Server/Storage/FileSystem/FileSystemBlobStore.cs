@@ -26,10 +26,7 @@ internal sealed class FileSystemBlobStore(DataDirectory directory) : IBlobStore,
     {
         try
         {
-            var options = new FileStreamOptions { BufferSize = 0, Options = FileOptions.SequentialScan };
-            var file = new FileStream(BlobPath(digest), options);
-            file.Position = offset;
-            return Task.FromResult<Stream?>(file);
+            return Task.FromResult<Stream?>(new BlobFile(BlobPath(digest), offset));
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
