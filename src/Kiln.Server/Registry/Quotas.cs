@@ -172,7 +172,7 @@ internal sealed class Quotas
             }
 
             var last = transaction.Scalar<long>(
-                "SELECT COUNT(*) FROM (SELECT 1 FROM manifests WHERE repository = @repository LIMIT 2) AS some",
+                "SELECT COUNT(*) FROM (SELECT 1 FROM manifests WHERE repository = @repository LIMIT 2) AS at_most_two",
                 ("repository", repository)
             );
             if (last <= 1)
