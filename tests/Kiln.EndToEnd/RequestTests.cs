@@ -56,6 +56,28 @@ public sealed class RequestTests(Machine machine, Server server) : IClassFixture
         Assert.Equal(HttpStatusCode.NotFound, await Builds.ManifestStatusAsync(server, "demo/fails", "1.0"));
     }
 
+    /// <summary>
+    /// What buildah says where the kernel does not let it start a step, which now and then happens on a busy machine and
+    /// cannot be made to happen: tried again, and in the end not laid at the recipe's door.
+    /// </summary>
+    [Fact]
+    public async Task Step_that_the_engine_could_not_start_is_tried_again()
+    {
+        const string Refused = "Close_Fd sealing memfd copy: Device or resource busy";
+
+        var job = await Builds.BuildAsync(
+            server,
+            "hpc/unlucky",
+            "tag=1.0",
+            $"FROM {Base()}\nRUN echo '{Refused}' >&2; exit 1\n"
+        );
+
+        Assert.Equal("failed", Builds.Text(job, "state"));
+        Assert.Equal("attempts-exhausted", Builds.Text(job, "reason"));
+        Assert.Contains(Refused, Builds.Text(job, "message"), StringComparison.Ordinal);
+        Assert.Contains("# attempt 3 ", await Builds.LogAsync(server, job), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Failed_build_leaves_the_tag_where_it_was()
     {

@@ -12,6 +12,10 @@ internal static class BuildahFailure
     private const int Killed = 137;
     private const int Terminated = 143;
 
+    // buildah copies itself into a sealed memfd before it enters a RUN's namespaces. The kernel refuses the seal with EBUSY
+    // while anything else (page migration, reclaim) holds a page of it, which passes, and has nothing to do with the recipe.
+    private static readonly string[] _notStarted = ["Close_Fd sealing memfd copy: ", "Error sealing memfd copy: "];
+
     public static EngineResult Explain(JailExit exit, BuildahOutput output)
     {
         if (exit.Exceeded is { } limit)
@@ -35,6 +39,11 @@ internal static class BuildahFailure
             return Result(FailureReasons.SystemError, $"the build node's disk is full{At(output)}", null, output);
         }
 
+        if (NotStarted(output) is { } line)
+        {
+            return Result(FailureReasons.SystemError, $"the engine could not start{At(output)}: {line}", null, output);
+        }
+
         var ran = error.Contains("building at STEP \"RUN", StringComparison.Ordinal) || exit.Code != 125;
         return ran
             ? Result(FailureReasons.RecipeError, $"{Step(output)} exited with {exit.Code}", exit.Code, output)
@@ -52,6 +61,16 @@ internal static class BuildahFailure
             ExitCode = code,
             Steps = output.Steps,
         };
+    }
+
+    // A recipe that prints such a line as its last word and fails is only tried again, as often as any other system error.
+    private static string? NotStarted(BuildahOutput output)
+    {
+        var last = output.Tail.LastOrDefault(l =>
+            !l.StartsWith("Error: ", StringComparison.Ordinal)
+            && !l.StartsWith("subprocess exited with status ", StringComparison.Ordinal)
+        );
+        return last is not null && _notStarted.Any(n => last.StartsWith(n, StringComparison.Ordinal)) ? last : null;
     }
 
     private static string Step(BuildahOutput output) =>
