@@ -13,6 +13,7 @@ public sealed record BuildInfo
     public required BuildInfoTrigger Trigger { get; init; }
     public required BuildInfoLimits Limits { get; init; }
     public BuildInfoLease? Lease { get; init; }
+    public BuildInfoPull? PullBuild { get; init; }
 
     /// <summary>The engines of this registry's own node, with versions, for example <c>buildah 1.28.2</c>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
@@ -29,6 +30,9 @@ public sealed record BuildInfoRecipe(string Type, IReadOnlyList<string> MediaTyp
 
 /// <summary>Whether a push starts a build: <c>off</c>, <c>opt-in</c> or <c>on</c>.</summary>
 public sealed record BuildInfoTrigger(string OnPush);
+
+/// <summary>Whether pulls wait for builds, and how long at a time, in seconds.</summary>
+public sealed record BuildInfoPull(bool Enabled, int HoldSeconds);
 
 /// <summary>How leases are given to build nodes.</summary>
 public sealed record BuildInfoLease

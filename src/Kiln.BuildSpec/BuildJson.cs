@@ -26,4 +26,5 @@ namespace Kiln.BuildSpec;
 [JsonSerializable(typeof(IReadOnlyList<BuildStep>))]
 [JsonSerializable(typeof(IReadOnlyList<ResolvedDependency>))]
 [JsonSerializable(typeof(IReadOnlyList<string>))]
+[JsonSerializable(typeof(string))]
 public sealed partial class BuildJson : JsonSerializerContext;

@@ -49,6 +49,21 @@ public static class JobTriggers
 {
     public const string Push = "push";
     public const string Request = "request";
+
+    /// <summary>Somebody pulled a tag that a recipe declares.</summary>
+    public const string Pull = "pull";
+}
+
+/// <summary>When a job may move its tags: <c>tagPolicy</c>.</summary>
+public static class TagPolicies
+{
+    /// <summary>Where they still point at what they pointed at when the job was accepted.</summary>
+    public const string IfUnchanged = "if-unchanged";
+
+    /// <summary>Where they are not there yet.</summary>
+    public const string CreateOnly = "create-only";
+
+    public static bool IsKnown(string policy) => policy is IfUnchanged or CreateOnly;
 }
 
 /// <summary>Policies for earlier results: <c>cache.policy</c>.</summary>
@@ -56,6 +71,12 @@ public static class CachePolicies
 {
     /// <summary>A finished identical build is the answer while it is young enough (the default).</summary>
     public const string Reuse = "reuse";
+
+    /// <summary>
+    /// Bases are looked up anew. An earlier result is the answer only where they are all the same as then; cached steps of
+    /// unchanged bases are used.
+    /// </summary>
+    public const string Refresh = "refresh";
 
     /// <summary>Neither results nor running builds nor cached steps are used.</summary>
     public const string None = "none";

@@ -34,6 +34,12 @@ public sealed record JobRequest
     /// <summary>Seconds that it may wait for a build node.</summary>
     public int? QueueSeconds { get; init; }
 
+    /// <summary><see cref="TagPolicies"/>; null moves the tags whatever they point at.</summary>
+    public string? TagPolicy { get; init; }
+
+    /// <summary>Whether what succeeded is published where not every target did.</summary>
+    public bool? Partial { get; init; }
+
     /// <summary>Names of members that the registry must know, or refuse the request.</summary>
     public IReadOnlyList<string>? MustUnderstand { get; init; }
 

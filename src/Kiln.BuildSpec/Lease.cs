@@ -127,8 +127,30 @@ public sealed record LeaseTask
     public required int TimeoutSeconds { get; init; }
     public long? SourceDateEpoch { get; init; }
 
+    /// <summary>
+    /// Earlier results of the same key. Where the bases are the same as those of one, that is the product, and nothing has
+    /// to be built.
+    /// </summary>
+    public IReadOnlyList<EarlierResult>? Earlier { get; init; }
+
     /// <summary>False where cached steps must not be used.</summary>
     public bool UseStepCache { get; init; } = true;
+}
+
+/// <summary>A product that is in the repository, and the bases that it was built on.</summary>
+public sealed record EarlierResult
+{
+    public required Descriptor Manifest { get; init; }
+    public required IReadOnlyList<ResolvedDependency> ResolvedDependencies { get; init; }
+
+    /// <summary>Whether bases are exactly those of this result.</summary>
+    public bool IsOf(IReadOnlyCollection<ResolvedDependency> bases) =>
+        bases
+            .Select(Name)
+            .Order(StringComparer.Ordinal)
+            .SequenceEqual(ResolvedDependencies.Select(Name).Order(StringComparer.Ordinal), StringComparer.Ordinal);
+
+    private static string Name(ResolvedDependency one) => $"{one.Uri} {one.Digest}";
 }
 
 /// <summary>A blob with files for the build; <see cref="Strip"/> leading path components are dropped.</summary>

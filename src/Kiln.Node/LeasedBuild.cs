@@ -162,6 +162,11 @@ internal sealed partial class LeasedBuild(
             bases.Add(image);
         }
 
+        if (Unchanged(bases) is { } unchanged)
+        {
+            return unchanged;
+        }
+
         var contexts = await ContextFetcher.FetchAsync(
             (digest, stop) => coordinator.OpenBlobAsync(lease, digest, stop),
             lease.Task.Contexts,
@@ -193,6 +198,27 @@ internal sealed partial class LeasedBuild(
         return await HandOverAsync(task, product, cancel);
     }
 
+    // The material is the same as that of an earlier result: so is the product (build-extension, "Sharing and reuse").
+    private LeaseResult? Unchanged(IReadOnlyList<FetchedBase> bases)
+    {
+        var resolved = Resolved(bases);
+        if (lease.Task.Earlier?.FirstOrDefault(e => e.IsOf(resolved)) is not { } earlier)
+        {
+            return null;
+        }
+
+        _report.Log("all bases are those of an earlier build, whose product this is\n"u8);
+        return new LeaseResult
+        {
+            State = BuildStates.Succeeded,
+            Manifest = earlier.Manifest,
+            ResolvedDependencies = resolved,
+        };
+    }
+
+    private static List<ResolvedDependency> Resolved(IReadOnlyList<FetchedBase> bases) =>
+        [.. bases.Select(b => new ResolvedDependency { Uri = $"docker://{b.Reference.Written}", Digest = b.Manifest })];
+
     private async Task<LeaseResult> HandOverAsync(EngineTask task, EngineResult product, CancellationToken cancel)
     {
         var (manifest, made) = await new ProductPublisher(coordinator).PublishAsync(lease, task, product, cancel);
@@ -204,14 +230,7 @@ internal sealed partial class LeasedBuild(
             Manifest = manifest,
             Steps = product.Steps,
             Confinement = _report.Confinement,
-            ResolvedDependencies =
-            [
-                .. task.Bases.Select(b => new ResolvedDependency
-                {
-                    Uri = $"docker://{b.Reference.Written}",
-                    Digest = b.Manifest,
-                }),
-            ],
+            ResolvedDependencies = Resolved(task.Bases),
         };
     }
 

@@ -2,8 +2,10 @@ using System.Net.Sockets;
 using Kiln.Server.Access;
 using Kiln.Server.Access.Connections;
 using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Policies;
 using Kiln.Server.Access.Tokens;
 using Kiln.Server.Builds;
+using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Collection;
 using Kiln.Server.Http;
@@ -54,6 +56,13 @@ public static partial class KilnServer
         AddServices(builder.Services, options);
         builder.Services.AddAccess(options, mode);
         builder.Services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
+        builder.Services.AddSingleton<TriggerPolicy>(provider =>
+        {
+            var policies = provider.GetRequiredService<PolicyStore>();
+            var standard = options.Build.Trigger ?? (mode == AccessMode.OwnUser ? PushTriggers.On : PushTriggers.OptIn);
+            return repository =>
+                (mode == AccessMode.Policy ? policies.Current.Policy.TriggerIn(repository) : null) ?? standard;
+        });
         builder.Services.AddSingleton<LeaseCredentials>(provider =>
             secret =>
                 provider.GetRequiredService<LeaseDesk>().StandingOf(secret) is { } lease
@@ -134,7 +143,7 @@ public static partial class KilnServer
         services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();
         services.AddSingleton<InfoEndpoints>().AddSingleton<JobEndpoints>().AddSingleton<SecretEndpoints>();
         services.AddSingleton<LogEvents>().AddSingleton<LogEndpoints>();
-        services.AddSingleton<LeaseEndpoints>().AddSingleton<LeasedContent>();
+        services.AddSingleton<LeaseEndpoints>().AddSingleton<LeasedContent>().AddSingleton<WaitingPulls>();
         services.AddSingleton<RequestAudit>();
         foreach (var root in new[] { V2Router.Root, AdminEndpoints.Root })
         {

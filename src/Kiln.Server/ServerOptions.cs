@@ -112,6 +112,32 @@ public enum SparseManifests
     All,
 }
 
+/// <summary>Whether a pushed recipe is built.</summary>
+public enum PushTriggers
+{
+    /// <summary>No; it is kept, and can be asked for.</summary>
+    Off,
+
+    /// <summary>Where it asks for that: <c>org.supercontainers.build.trigger=push</c>.</summary>
+    OptIn,
+
+    /// <summary>Yes, unless it says <c>none</c>.</summary>
+    On,
+}
+
+/// <summary>What a pull of a tag that is not there may wait for.</summary>
+public enum PullBuilds
+{
+    /// <summary>Nothing: it is not there.</summary>
+    Off,
+
+    /// <summary>A job that waits or runs and will move the tag.</summary>
+    Jobs,
+
+    /// <summary>Also a recipe of the repository that declares the tag: whoever may build starts it by pulling.</summary>
+    Recipes,
+}
+
 /// <summary>What the build service may do.</summary>
 public sealed record BuildOptions
 {
@@ -141,6 +167,24 @@ public sealed record BuildOptions
 
     /// <summary>Jobs that may wait or run in one repository; more get 429.</summary>
     public int MaxActiveJobs { get; init; } = 200;
+
+    /// <summary>
+    /// Whether a pushed recipe is built, where the policy says nothing of its repository. Null is on for a server of its own
+    /// user, and opt-in for others.
+    /// </summary>
+    public PushTriggers? Trigger { get; init; }
+
+    /// <summary>Builds that pushes may start in one repository in a minute; more are kept and not built.</summary>
+    public int MaxTriggersPerMinute { get; init; } = 60;
+
+    /// <summary>What a pull of a tag that is not there may wait for.</summary>
+    public PullBuilds PullBuild { get; init; } = PullBuilds.Jobs;
+
+    /// <summary>How long such a pull is held, at most 55; then the client is told to come again.</summary>
+    public int PullHoldSeconds { get; init; } = 50;
+
+    /// <summary>Pulls that may be held at a time; more are told to come again at once.</summary>
+    public int MaxHeldPulls { get; init; } = 256;
 
     /// <summary>Age up to which a finished build answers an identical request.</summary>
     public int ReuseSeconds { get; init; } = 86_400;

@@ -45,7 +45,8 @@ public sealed class TestServer : IAsyncDisposable
             {
                 DataDirectory = DataDirectory,
                 Urls = "http://127.0.0.1:0",
-                Build = new BuildOptions { LocalNode = false },
+                // Tests look for tags that are not there yet, and do not wait for them.
+                Build = new BuildOptions { LocalNode = false, PullHoldSeconds = 0 },
             }
         );
     }

@@ -2,12 +2,13 @@ using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
 using Kiln.Server.Access.Guard;
+using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Queue;
 
 namespace Kiln.Server.Http;
 
 /// <summary>What this registry builds: bld-1 of the build extension.</summary>
-internal sealed class InfoEndpoints(Builders builders, BuildOptions options)
+internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, BuildOptions options)
 {
     public void Map(V2Router router) =>
         router.Map("GET", "_build/v1/info", Need.Login, Get).Map("GET", "{name}/_build/v1/info", Need.AnyRight, Get);
@@ -17,14 +18,24 @@ internal sealed class InfoEndpoints(Builders builders, BuildOptions options)
         var abilities = await builders.OfAsync(context.Principal.Name, context.Cancel);
         var info = new BuildInfo
         {
-            Categories = ["discover", "request", "trigger", "node"],
+            Categories =
+            [
+                "discover",
+                "request",
+                "trigger",
+                "node",
+                .. options.PullBuild == PullBuilds.Off ? [] : new[] { "pull-build" },
+            ],
             Recipes = [.. abilities.RecipeTypes.Select(Recipe)],
             Platforms = [.. abilities.Platforms.Select(p => p.ToString())],
             Outputs = abilities.Platforms.Count == 0 ? [] : [BuildOutput.Oci],
-            Trigger = new BuildInfoTrigger(abilities.Platforms.Count == 0 ? "off" : "on"),
+            Trigger = new BuildInfoTrigger(
+                abilities.Platforms.Count == 0 ? "off" : Word(triggers(context.Repository?.Value ?? ""))
+            ),
             Engines = abilities.Engines,
             Networks = abilities.Networks,
             Unavailable = abilities.Platforms.Count == 0 ? abilities.Unavailable ?? "no build node is there" : null,
+            PullBuild = new BuildInfoPull(options.PullBuild != PullBuilds.Off, options.PullHoldSeconds),
             Lease = new BuildInfoLease
             {
                 DefaultSeconds = options.LeaseSeconds,
@@ -46,6 +57,14 @@ internal sealed class InfoEndpoints(Builders builders, BuildOptions options)
             context.Accepts(BuildMediaTypes.Info)
         );
     }
+
+    private static string Word(PushTriggers trigger) =>
+        trigger switch
+        {
+            PushTriggers.Off => "off",
+            PushTriggers.OptIn => "opt-in",
+            _ => "on",
+        };
 
     private static BuildInfoRecipe Recipe(string type) =>
         new(

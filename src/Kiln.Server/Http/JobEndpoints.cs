@@ -46,7 +46,13 @@ internal sealed class JobEndpoints(
         string id;
         try
         {
-            id = await intake.SubmitAsync(context.Repository, request, context.Principal.Name, context.Cancel);
+            id = await intake.SubmitAsync(
+                context.Repository,
+                request,
+                context.Principal.Name,
+                context.Cancel,
+                repeatable: Repeatable(context, request)
+            );
         }
         catch (OciException e) when (e.Error.Code == ErrorCodes.TooManyRequests)
         {
@@ -58,6 +64,12 @@ internal sealed class JobEndpoints(
         context.Response.Headers.Location = job.Href;
         await WriteAsync(context, job, job.Done ? StatusCodes.Status200OK : StatusCodes.Status202Accepted);
     }
+
+    private static RepeatableRequest? Repeatable(V2Context context, JobRequest request) =>
+        IdempotencyKeys.Read(context, JsonSerializer.Serialize(request, BuildJson.Default.JobRequest))
+            is var (key, hash)
+            ? new RepeatableRequest(key, hash)
+            : null;
 
     private async Task Get(V2Context context)
     {
@@ -77,8 +89,8 @@ internal sealed class JobEndpoints(
     private Task List(V2Context context)
     {
         var limit = Math.Min(context.PageSize() ?? DefaultPageSize, MaxPageSize);
-        var (state, tag) = (context.Query("state"), context.Query("tag"));
-        var page = jobs.List(context.Repository, context.Query("last"), limit, state, tag);
+        var (state, tag, recipe) = (context.Query("state"), context.Query("tag"), context.Query("recipe"));
+        var page = jobs.List(context.Repository, context.Query("last"), limit, state, tag, recipe);
         if (page.More && page.Items.Count > 0)
         {
             context.SetNext(
@@ -86,7 +98,8 @@ internal sealed class JobEndpoints(
                 ("n", $"{limit}"),
                 ("last", page.Items[^1].Id),
                 ("state", state),
-                ("tag", tag)
+                ("tag", tag),
+                ("recipe", recipe)
             );
         }
 

@@ -14,7 +14,7 @@ namespace Kiln.Server.Http;
 /// <para>
 /// The query of a recipe: <c>tag</c>, <c>platform</c>, <c>microarchitecture</c> (each several times, or with commas),
 /// <c>arg.NAME</c>, <c>label.NAME</c>, <c>secret.ID</c> (its value is the ref of an uploaded secret), <c>target</c>,
-/// <c>network</c>, <c>timeout</c> and <c>queue</c> (seconds), <c>cache</c> (<c>reuse</c> or <c>none</c>), <c>maxage</c>
+/// <c>network</c>, <c>timeout</c> and <c>queue</c> (seconds), <c>cache</c>, <c>tagpolicy</c>, <c>partial</c>, <c>maxage</c>
 /// (seconds), <c>sourcedate</c> (seconds since 1970).
 /// </para>
 /// </summary>
@@ -39,6 +39,8 @@ internal static class JobRequestBody
         "cache",
         "reproducible",
         "network",
+        "tagPolicy",
+        "partial",
         "timeoutSeconds",
         "queueSeconds",
     ];
@@ -147,6 +149,8 @@ internal static class JobRequestBody
             "timeout" => request with { TimeoutSeconds = Number(key, value) },
             "queue" => request with { QueueSeconds = Number(key, value) },
             "cache" => request with { Cache = (request.Cache ?? new CacheOptions()) with { Policy = value } },
+            "tagpolicy" => request with { TagPolicy = value },
+            "partial" => request with { Partial = value is "1" or "true" },
             "maxage" => request with
             {
                 Cache = (request.Cache ?? new CacheOptions()) with { MaxAgeSeconds = Number(key, value) },
@@ -157,7 +161,7 @@ internal static class JobRequestBody
             },
             _ => throw Invalid(
                 $"'{V2Context.Shorten(key)}' is not an option; there are tag, platform, microarchitecture, arg.NAME, "
-                    + "label.NAME, secret.ID, target, network, timeout, queue, cache, maxage and sourcedate"
+                    + "label.NAME, secret.ID, target, network, timeout, queue, cache, maxage, tagpolicy, partial and sourcedate"
             ),
         };
 

@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using System.Text.RegularExpressions;
@@ -61,24 +59,8 @@ internal static partial class LeaseBodies
 
     /// <summary>The claim's <c>Idempotency-Key</c> and what it stands for; null where it brings none.</summary>
     /// <exception cref="OciException"><c>BUILD_REQUEST_INVALID</c>.</exception>
-    public static (string Key, string Hash)? Repeatable(V2Context context, LeaseClaim claim)
-    {
-        if (context.Request.Headers["Idempotency-Key"].ToString() is not { Length: > 0 } key)
-        {
-            return null;
-        }
-
-        if (!IdempotencyKey().IsMatch(key))
-        {
-            throw new OciException(
-                BuildErrors.RequestInvalid,
-                "an Idempotency-Key has up to 128 visible characters; use a new random one for each claim"
-            );
-        }
-
-        var text = context.Repository?.Value + JsonSerializer.Serialize(claim, BuildJson.Default.LeaseClaim);
-        return (key, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))));
-    }
+    public static (string Key, string Hash)? Repeatable(V2Context context, LeaseClaim claim) =>
+        IdempotencyKeys.Read(context, JsonSerializer.Serialize(claim, BuildJson.Default.LeaseClaim));
 
     /// <exception cref="OciException"><c>BUILD_REQUEST_INVALID</c>.</exception>
     public static async Task<LeaseHeartbeat> BeatAsync(V2Context context)
@@ -144,7 +126,4 @@ internal static partial class LeaseBodies
 
     [GeneratedRegex(@"\A[a-z0-9-]{1,40}\z", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Word();
-
-    [GeneratedRegex(@"\A[\x21-\x7e]{1,128}\z", RegexOptions.ExplicitCapture, 1000)]
-    private static partial Regex IdempotencyKey();
 }

@@ -13,6 +13,7 @@ internal sealed class ManifestEndpoints(
     Tags tags,
     ManifestBodies bodies,
     LeasedContent leased,
+    WaitingPulls waiting,
     IPushTrigger? trigger = null
 )
 {
@@ -46,15 +47,22 @@ internal sealed class ManifestEndpoints(
             manifest = null;
         }
 
+        OciError? instead = null;
+        if (manifest is null && reference.Tag is { } tag && context.Caller.Lease is null)
+        {
+            (manifest, instead) = await waiting.AwaitAsync(context, tag);
+        }
+
         // Not thrown: clients ask for what is not there with every push.
         await (
             manifest is null
                 ? OciErrorWriter.WriteAsync(
                     context.Http,
-                    new OciError(
-                        ErrorCodes.ManifestUnknown,
-                        $"repository {context.Repository} has no manifest {context[0]}"
-                    )
+                    instead
+                        ?? new OciError(
+                            ErrorCodes.ManifestUnknown,
+                            $"repository {context.Repository} has no manifest {context[0]}"
+                        )
                 )
                 : WriteAsync(context, manifest)
         );

@@ -153,6 +153,7 @@ public sealed class BuildAccessTests : IAsyncLifetime
 
         var manifest = Samples.Image(Samples.Descriptor(recipe, BuildMediaTypes.Dockerfile));
         manifest["artifactType"] = BuildMediaTypes.Recipe;
+        manifest["annotations"] = new System.Text.Json.Nodes.JsonObject { [RecipeAnnotations.Trigger] = "push" };
         return await SendAsync(
             AccessServer.Basic(user),
             "PUT",

@@ -23,7 +23,7 @@ public sealed class RefusalTests
             { "{}", 400, "BUILD_REQUEST_INVALID", "names no recipe" },
             { "{\"recipe\":{}}", 400, "BUILD_REQUEST_INVALID", "recipe is a digest" },
             { "{\"recipe\":{\"digest\":\"sha256:x\"}}", 400, "BUILD_REQUEST_INVALID", "not a sha256" },
-            { "{" + Recipe + ",\"mustUnderstand\":[\"partial\"]}", 400, "BUILD_REQUEST_INVALID", "partial" },
+            { "{" + Recipe + ",\"mustUnderstand\":[\"nosuch\"]}", 400, "BUILD_REQUEST_INVALID", "nosuch" },
             { "{" + Recipe + ",\"tags\":[\"a b\"]}", 400, "BUILD_REQUEST_INVALID", "not a tag" },
             { "{" + Recipe + ",\"targets\":[]}", 400, "BUILD_REQUEST_INVALID", "targets" },
             { "{" + Recipe + ",\"targets\":[{\"platform\":\"amd64\"}]}", 400, "BUILD_REQUEST_INVALID", "platform" },

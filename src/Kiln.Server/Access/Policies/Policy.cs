@@ -112,6 +112,11 @@ internal sealed record Policy
         new Dictionary<string, IReadOnlyList<Member>>();
     public IReadOnlyList<PolicyRule> Rules { get; init; } = [];
     public PolicyLimits Limits { get; init; } = new();
+    public IReadOnlyList<PolicyTrigger> Triggers { get; init; } = [];
+
+    /// <summary>Whether recipes pushed to a repository are built, by the first entry that covers it; null where none does.</summary>
+    public PushTriggers? TriggerIn(string repository) =>
+        Triggers.FirstOrDefault(t => t.Repositories.Any(p => p.Matches(repository, null)))?.Trigger;
 
     /// <summary>What a principal may do in a repository, whether that exists or not.</summary>
     public Rights RightsOf(Principal principal, string repository)

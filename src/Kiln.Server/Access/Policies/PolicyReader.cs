@@ -55,7 +55,7 @@ internal sealed partial class PolicyReader
 
     private Policy Policy(YamlNode root)
     {
-        var map = _yaml.Map(root, "the policy", "htpasswd", "issuers", "groups", "rules", "limits");
+        var map = _yaml.Map(root, "the policy", "htpasswd", "issuers", "groups", "rules", "limits", "triggers");
         var issuers = map.TryGetValue("issuers", out var i) ? Issuers(i) : [];
         var groups = new Dictionary<string, IReadOnlyList<Member>>(StringComparer.Ordinal);
         if (map.TryGetValue("groups", out var g))
@@ -87,6 +87,7 @@ internal sealed partial class PolicyReader
             Issuers = issuers,
             Groups = groups,
             Rules = rules,
+            Triggers = map.TryGetValue("triggers", out var t) ? PolicyTrigger.Read(_yaml, t, Patterns) : [],
             Limits = map.TryGetValue("limits", out var l) ? Limits(l) : new PolicyLimits(),
         };
     }

@@ -1,3 +1,4 @@
+using System.Data.Common;
 using System.Text;
 using System.Text.Json;
 using Kiln.BuildSpec;
@@ -6,6 +7,9 @@ using Kiln.Server.Registry;
 using Kiln.Server.Storage;
 
 namespace Kiln.Server.Builds.Intake;
+
+/// <summary>A recipe that came inside a request, as it is kept.</summary>
+internal sealed record InlineRecipe(Descriptor Layer, byte[] Bytes, byte[] Manifest);
 
 /// <summary>
 /// Keeps a recipe that came inside a request as a recipe artifact, so that a job's recipe can always be pulled. The same
@@ -22,15 +26,8 @@ internal sealed class InlineRecipes(
 {
     private static readonly byte[] EmptyJson = "{}"u8.ToArray();
 
-    /// <exception cref="OciException">A context blob is not in the repository.</exception>
-    public async Task<ResolvedRecipe> StoreAsync(
-        RepositoryName repository,
-        string type,
-        byte[] recipe,
-        IReadOnlyList<Descriptor> contexts,
-        string principal,
-        CancellationToken cancel
-    )
+    /// <summary>The recipe as it will be kept; nothing is written yet.</summary>
+    public static ResolvedRecipe Read(string type, byte[] recipe, IReadOnlyList<Descriptor> contexts)
     {
         var layer = new Descriptor
         {
@@ -38,38 +35,50 @@ internal sealed class InlineRecipes(
             Digest = Digest.Of(recipe),
             Size = recipe.Length,
         };
-        await KeepAsync(recipe, layer.Digest, cancel);
-        await KeepAsync(EmptyJson, Digest.EmptyJson, cancel);
         var content = Manifest(layer, contexts);
-        var stored = await condemned.RecordAsync(
-            [layer.Digest, Digest.EmptyJson],
-            transaction =>
-            {
-                var id = repositories.Ensure(transaction, repository);
-                blobs.Record(transaction, layer.Digest, layer.Size);
-                blobs.Record(transaction, Digest.EmptyJson, EmptyJson.Length);
-                blobs.Link(transaction, id, layer.Digest);
-                blobs.Link(transaction, id, Digest.EmptyJson);
-                return manifests.Put(
-                    transaction,
-                    new ManifestPush
-                    {
-                        Repository = repository,
-                        Content = content,
-                        Principal = principal,
-                    }
-                );
-            },
-            cancel
-        );
+        var manifest =
+            ManifestReader.Read(content, MediaTypes.OciManifest, out var fault)
+            ?? throw new OciException(BuildErrors.RequestInvalid, fault ?? "the recipe's contexts cannot be named");
         return new ResolvedRecipe
         {
-            Artifact = stored.Digest,
+            Artifact = Digest.Of(content),
             Type = type,
             Blob = layer,
             Text = Encoding.UTF8.GetString(recipe),
-            Contexts = RecipeArtifact.Read(stored.Push.Manifest).Contexts,
+            Contexts = RecipeArtifact.Read(manifest).Contexts,
+            Inline = new InlineRecipe(layer, recipe, content),
         };
+    }
+
+    /// <summary>
+    /// Makes the bytes durable and runs the transaction that accepts their request, which <see cref="Put"/>s the artifact.
+    /// Where it does not, the bytes are nobody's, and go as any such.
+    /// </summary>
+    public async Task<T> KeepAsync<T>(InlineRecipe recipe, Func<DbTransaction, T> accept, CancellationToken cancel)
+    {
+        await KeepAsync(recipe.Bytes, recipe.Layer.Digest, cancel);
+        await KeepAsync(EmptyJson, Digest.EmptyJson, cancel);
+        return await condemned.RecordAsync([recipe.Layer.Digest, Digest.EmptyJson], accept, cancel);
+    }
+
+    /// <summary>Stores the artifact in the transaction that accepts its request.</summary>
+    /// <exception cref="OciException">A context blob is not in the repository, or a quota is full.</exception>
+    public void Put(DbTransaction transaction, RepositoryName repository, InlineRecipe recipe, string principal)
+    {
+        var id = repositories.Ensure(transaction, repository);
+        blobs.Record(transaction, recipe.Layer.Digest, recipe.Layer.Size);
+        blobs.Record(transaction, Digest.EmptyJson, EmptyJson.Length);
+        blobs.Link(transaction, id, recipe.Layer.Digest);
+        blobs.Link(transaction, id, Digest.EmptyJson);
+        manifests.Put(
+            transaction,
+            new ManifestPush
+            {
+                Repository = repository,
+                Content = recipe.Manifest,
+                Principal = principal,
+            }
+        );
     }
 
     private static byte[] Manifest(Descriptor recipe, IReadOnlyList<Descriptor> contexts) =>

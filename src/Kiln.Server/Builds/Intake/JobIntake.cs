@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Kiln.BuildSpec;
 using Kiln.Node;
 using Kiln.Oci;
@@ -16,6 +17,7 @@ internal sealed class JobIntake(
     ContextTrees trees,
     RequestRules rules,
     Enlistment enlistment,
+    JobKeys keys,
     Database database,
     BuildOptions options
 )
@@ -27,20 +29,55 @@ internal sealed class JobIntake(
         RepositoryName repository,
         JobRequest request,
         string principal,
-        CancellationToken cancel
-    )
-    {
-        await rules.RequireBuilderAsync(principal, cancel);
-        var recipe = await ResolveAsync(repository, request, principal, cancel);
-        var plan = await PlanAsync(repository, request, recipe, JobTriggers.Request, principal, cancel);
-        return await database.WriteAsync(
-            transaction =>
+        CancellationToken cancel,
+        string trigger = JobTriggers.Request,
+        RepeatableRequest? repeatable = null
+    ) =>
+        await keys.OnceAsync(
+            repository,
+            principal,
+            repeatable,
+            async () =>
             {
-                var (job, fault) = enlistment.Enlist(transaction, plan);
-                return fault is null ? job! : throw new OciException(fault);
-            },
-            cancel
+                await rules.RequireBuilderAsync(principal, cancel);
+                var recipe = await ResolveAsync(repository, request, cancel);
+                var plan = await PlanAsync(repository, request, recipe, trigger, principal, cancel);
+                string Accepted(DbTransaction transaction) => Accept(transaction, plan, recipe.Inline, repeatable);
+                return recipe.Inline is null
+                    ? await database.WriteAsync(Accepted, cancel)
+                    : await inline.KeepAsync(recipe.Inline, Accepted, cancel);
+            }
         );
+
+    // Refused here, nothing of the request stays: not its recipe, and not the repository that it would have made.
+    private string Accept(DbTransaction transaction, JobPlan plan, InlineRecipe? recipe, RepeatableRequest? repeatable)
+    {
+        // Another server may have been faster with the same key.
+        if (
+            repeatable is not null
+            && JobKeys.Find(transaction.Connection!, plan.Repository, plan.CreatedBy, repeatable) is { } before
+        )
+        {
+            return before;
+        }
+
+        if (recipe is not null)
+        {
+            inline.Put(transaction, plan.Repository, recipe, plan.CreatedBy);
+        }
+
+        var (job, fault) = enlistment.Enlist(transaction, plan);
+        if (fault is not null)
+        {
+            throw new OciException(fault);
+        }
+
+        if (repeatable is not null)
+        {
+            keys.Note(transaction, plan.Repository, plan.CreatedBy, repeatable, job!);
+        }
+
+        return job!;
     }
 
     /// <summary>What is to be built; nothing is written yet but what was learned of contexts.</summary>
@@ -70,6 +107,9 @@ internal sealed class JobIntake(
             Tasks = [.. full.Targets!.Select(target => Task(full, recipe, target, contexts, node, useCache))],
             Secrets = full.Secrets!,
             Shareable = useCache && full.Secrets!.Count == 0,
+            TagPolicy = full.TagPolicy,
+            Partial = full.Partial is true,
+            Refresh = full.Cache?.Policy == CachePolicies.Refresh,
             MaxAgeSeconds = Math.Min(full.Cache?.MaxAgeSeconds ?? options.ReuseSeconds, options.ReuseSeconds),
             QueueSeconds = full.QueueSeconds!.Value,
         };
@@ -78,7 +118,6 @@ internal sealed class JobIntake(
     private async Task<ResolvedRecipe> ResolveAsync(
         RepositoryName repository,
         JobRequest request,
-        string principal,
         CancellationToken cancel
     )
     {
@@ -124,7 +163,7 @@ internal sealed class JobIntake(
             );
         var contexts = request.Contexts ?? [];
         await trees.OfAsync(repository, [.. contexts.Select(c => new LeaseContext { Blob = c })], cancel);
-        return await inline.StoreAsync(repository, type, source.Data, contexts, principal, cancel);
+        return InlineRecipes.Read(type, source.Data, contexts);
     }
 
     // The registry's own defaults, for what nobody said.

@@ -5,14 +5,21 @@ using Kiln.Server.Registry;
 
 namespace Kiln.Server.Builds.Intake;
 
+/// <summary>Whether a recipe that is pushed to the repository of a name is built.</summary>
+internal delegate PushTriggers TriggerPolicy(string repository);
+
 /// <summary>
 /// Starts a build when a recipe is pushed (build-extension, "Trigger on push"). Where it cannot, the push is accepted all
 /// the same, and its answer says why nothing is built.
 /// </summary>
-internal sealed class PushIntake(RecipeReader recipes, JobIntake intake, Enlistment enlistment) : IPushTrigger
+internal sealed class PushIntake(RecipeReader recipes, JobIntake intake, Enlistment enlistment, TriggerPolicy policy)
+    : IPushTrigger
 {
     /// <summary>The value of <c>build.trigger</c> that asks for no build.</summary>
     private const string NoTrigger = "none";
+
+    /// <summary>The value that asks for one, where it has to be asked for.</summary>
+    private const string OnPush = "push";
 
     public async Task<PushReaction?> PrepareAsync(
         ManifestPush push,
@@ -21,12 +28,19 @@ internal sealed class PushIntake(RecipeReader recipes, JobIntake intake, Enlistm
         CancellationToken cancel
     )
     {
-        if (
-            !RecipeArtifact.Is(manifest)
-            || manifest.Annotations?.GetValueOrDefault(RecipeAnnotations.Trigger) == NoTrigger
-        )
+        var asked = manifest.Annotations?.GetValueOrDefault(RecipeAnnotations.Trigger);
+        if (!RecipeArtifact.Is(manifest) || asked == NoTrigger)
         {
             return null;
+        }
+
+        switch (policy(push.Repository.Value))
+        {
+            case PushTriggers.Off:
+                return (_, _) => Refused($"a push starts none in repository {push.Repository}; ask for one");
+            case PushTriggers.OptIn when asked != OnPush:
+                return (_, _) =>
+                    Refused($"a push starts one here only with the annotation {RecipeAnnotations.Trigger}={OnPush}");
         }
 
         if (!push.MayBuild)

@@ -46,6 +46,8 @@ internal static class RecipeDefaults
             Cache = First(layers, r => r.Cache),
             Reproducible = First(layers, r => r.Reproducible),
             Network = First(layers, r => r.Network),
+            TagPolicy = First(layers, r => r.TagPolicy),
+            Partial = request.Partial ?? annotations.Partial ?? config.Partial,
             TimeoutSeconds = request.TimeoutSeconds ?? annotations.TimeoutSeconds ?? config.TimeoutSeconds,
             QueueSeconds = request.QueueSeconds ?? annotations.QueueSeconds ?? config.QueueSeconds,
         };

@@ -24,6 +24,9 @@ internal sealed record ResolvedRecipe
     public JobRequest Annotations { get; init; } = new();
     public JobRequest Config { get; init; } = new();
 
+    /// <summary>What is to be stored for it once the request is accepted; null where it is in the repository.</summary>
+    public InlineRecipe? Inline { get; init; }
+
     /// <summary>Tags that point at the artifact: no product may take them.</summary>
     public IReadOnlyList<string> OwnTags { get; init; } = [];
 

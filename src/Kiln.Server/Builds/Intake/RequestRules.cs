@@ -115,8 +115,14 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
             s => Invalid($"a job may wait 1 to {s.Options.MaxQueueSeconds} s, not {s.Request.QueueSeconds}")
         ),
         (
-            s => s.Request.Cache?.Policy is not (null or CachePolicies.Reuse or CachePolicies.None),
-            s => Invalid($"'{s.Request.Cache!.Policy}' is not a cache policy; use reuse or none")
+            s =>
+                s.Request.Cache?.Policy
+                    is not (null or CachePolicies.Reuse or CachePolicies.Refresh or CachePolicies.None),
+            s => Invalid($"'{s.Request.Cache!.Policy}' is not a cache policy; use reuse, refresh or none")
+        ),
+        (
+            s => s.Request.TagPolicy is { } policy && !TagPolicies.IsKnown(policy),
+            s => Invalid($"'{s.Request.TagPolicy}' is not a tag policy; use if-unchanged or create-only")
         ),
         (
             s => s.Request.Cache?.MaxAgeSeconds is < 0 || s.Request.Reproducible?.SourceDateEpoch is < 0 or > MaxEpoch,

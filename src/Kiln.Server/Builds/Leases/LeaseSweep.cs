@@ -1,5 +1,6 @@
 using System.Data.Common;
 using Kiln.BuildSpec;
+using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Queue;
 using Kiln.Server.Builds.Secrets;
@@ -17,6 +18,7 @@ internal sealed partial class LeaseSweep(
     Database database,
     Attempts attempts,
     Builders builders,
+    JobKeys keys,
     Executions executions,
     Settlement settlement,
     SecretVault secrets,
@@ -92,6 +94,7 @@ internal sealed partial class LeaseSweep(
                 ExpireQueue(transaction);
                 secrets.DeleteUnused(transaction);
                 builders.Forget(transaction);
+                keys.DeleteOld(transaction);
                 LeaseRow.DeleteBefore(transaction, time.Milliseconds() - LeaseMemory);
             },
             cancel

@@ -22,7 +22,14 @@ internal sealed class JobReader(Database database)
 
     /// <summary>A page of a repository's jobs, newest first.</summary>
     /// <param name="last">The id after which the page begins; null for the newest.</param>
-    public Page<Job> List(RepositoryName repository, string? last, int limit, string? state, string? tag) =>
+    public Page<Job> List(
+        RepositoryName repository,
+        string? last,
+        int limit,
+        string? state,
+        string? tag,
+        string? recipe = null
+    ) =>
         database.Read(c =>
             Page<Job>.Of(
                 limit,
@@ -30,6 +37,7 @@ internal sealed class JobReader(Database database)
                         $"""
                         SELECT {JobRow.Columns} FROM jobs j JOIN repositories r ON r.id = j.repository
                         WHERE r.name = @name AND (@last = '' OR j.id < @last) AND (@state = '' OR j.state = @state)
+                            AND (@recipe = '' OR j.recipe_digest = @recipe)
                             AND (@tag = '' OR j.tags LIKE @pattern ESCAPE '!')
                         ORDER BY j.id DESC LIMIT @limit
                         """,
@@ -38,6 +46,7 @@ internal sealed class JobReader(Database database)
                         ("last", last ?? ""),
                         ("state", state ?? ""),
                         ("tag", tag ?? ""),
+                        ("recipe", recipe ?? ""),
                         // Tags have no quotes and are kept as a JSON array; of LIKE's own letters they may have '_'.
                         ("pattern", $"%\"{tag?.Replace("_", "!_", StringComparison.Ordinal)}\"%"),
                         ("limit", limit + 1L)

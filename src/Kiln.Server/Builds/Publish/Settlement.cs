@@ -45,7 +45,11 @@ internal sealed class Settlement(
         }
 
         var tasks = TaskRow.Of(transaction.Connection!, job).FindAll(t => !t.Left);
-        var state = ExecutionStates.OfJob(row.State == BuildStates.Canceling, tasks.ConvertAll(t => t.Execution.State));
+        var state = ExecutionStates.OfJob(
+            row.State == BuildStates.Canceling,
+            tasks.ConvertAll(t => t.Execution.State),
+            row.Partial
+        );
         if (state == row.State)
         {
             return;
@@ -68,8 +72,13 @@ internal sealed class Settlement(
 
     private Ending Publish(DbTransaction transaction, JobRow job, List<TaskRow> tasks)
     {
-        var index = ProductIndex.Of(tasks);
+        var index = ProductIndex.Of(tasks.FindAll(t => t.Execution.State == BuildStates.Succeeded));
         var tags = JsonSerializer.Deserialize(job.Tags, BuildJson.Default.IReadOnlyListString)!;
+        if (JobTags.Forbidden(transaction.Connection!, job, tags) is { } forbidden)
+        {
+            return new Ending(BuildStates.Failed, FailureReasons.PolicyDenied, forbidden);
+        }
+
         try
         {
             var stored = manifests.Put(

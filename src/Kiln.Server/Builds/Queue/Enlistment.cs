@@ -57,13 +57,37 @@ internal sealed class Enlistment(
             return (null, refusal);
         }
 
+        if (plan.Trigger == JobTriggers.Push && Triggered(connection, repository, now) >= options.MaxTriggersPerMinute)
+        {
+            return (
+                null,
+                new OciError(
+                    ErrorCodes.TooManyRequests,
+                    $"pushes have started {options.MaxTriggersPerMinute} builds in {plan.Repository} within a minute, "
+                        + "which is the limit; ask for this one later"
+                )
+            );
+        }
+
+        var seen = JobTags.Pointing(connection, repository, plan.Tags);
+        if (plan.TagPolicy == TagPolicies.CreateOnly && seen.Count > 0)
+        {
+            return (
+                null,
+                new OciError(
+                    BuildErrors.StateInvalid,
+                    $"the tag {seen.Keys.First()} is there already, and the request asks to create it only"
+                )
+            );
+        }
+
         var job = Ids.New(time);
         if (secrets.Check(connection, repository, plan) is { } missing)
         {
             return (null, missing);
         }
 
-        InsertJob(transaction, job, repository, plan, now);
+        InsertJob(transaction, job, repository, plan, seen, now);
         secrets.Bind(transaction, job, plan);
         for (var i = 0; i < plan.Tasks.Count; i++)
         {
@@ -75,6 +99,14 @@ internal sealed class Enlistment(
         wakeups.AfterCommit(transaction, Wakeups.Queue);
         return (job, null);
     }
+
+    // Ids sort by time.
+    private static long Triggered(DbConnection connection, long repository, long now) =>
+        connection.Scalar<long>(
+            "SELECT COUNT(*) FROM jobs WHERE repository = @repository AND id > @since AND trigger = 'push'",
+            ("repository", repository),
+            ("since", Ids.Since(DateTimeOffset.FromUnixTimeMilliseconds(now).AddMinutes(-1)))
+        );
 
     // A job that only joins builds costs little, but each of them is told of all that happens; one that is answered at
     // once waits for nothing.
@@ -112,6 +144,11 @@ internal sealed class Enlistment(
             return new Answer(running, Cached: false);
         }
 
+        if (plan.Refresh)
+        {
+            return null;
+        }
+
         var done = connection.Scalar<string>(
             """
             SELECT e.id FROM executions e
@@ -130,17 +167,33 @@ internal sealed class Enlistment(
         return done is null ? null : new Answer(done, Cached: true);
     }
 
-    private static void InsertJob(DbTransaction transaction, string job, long repository, JobPlan plan, long now) =>
+    private static void InsertJob(
+        DbTransaction transaction,
+        string job,
+        long repository,
+        JobPlan plan,
+        IReadOnlyDictionary<string, string> seen,
+        long now
+    ) =>
         transaction.Run(
             """
-            INSERT INTO jobs (id, repository, created_by, trigger, recipe_digest, recipe_type, tags, state, revision, created)
-            VALUES (@id, @repository, @by, @trigger, @recipe, @type, @tags, 'queued', 1, @now)
+            INSERT INTO jobs (id, repository, created_by, trigger, recipe_digest, recipe_type, tags, state, revision, created,
+                tag_policy, tags_seen, partial)
+            VALUES (@id, @repository, @by, @trigger, @recipe, @type, @tags, 'queued', 1, @now, @policy, @seen, @partial)
             """,
             ("id", job),
             ("repository", repository),
             ("by", plan.CreatedBy),
             ("trigger", plan.Trigger),
             ("recipe", plan.RecipeDigest.ToString()),
+            ("policy", plan.TagPolicy),
+            (
+                "seen",
+                plan.TagPolicy is null
+                    ? null
+                    : JsonSerializer.Serialize(seen, OciJson.Default.IReadOnlyDictionaryStringString)
+            ),
+            ("partial", plan.Partial ? 1 : 0),
             ("type", plan.RecipeType),
             (
                 "tags",
@@ -190,7 +243,18 @@ internal sealed class Enlistment(
             ("type", plan.RecipeType),
             ("format", task.Task.Format),
             ("network", task.Task.Network),
-            ("task", JsonSerializer.Serialize(task.Task, BuildJson.Default.LeaseTask)),
+            (
+                "task",
+                JsonSerializer.Serialize(
+                    plan is { Refresh: true, Shareable: true }
+                        ? task.Task with
+                        {
+                            Earlier = EarlierResults.Of(transaction.Connection!, repository, task.Key, plan.CreatedBy),
+                        }
+                        : task.Task,
+                    BuildJson.Default.LeaseTask
+                )
+            ),
             ("now", now),
             ("deadline", now + (plan.QueueSeconds * 1000L))
         );

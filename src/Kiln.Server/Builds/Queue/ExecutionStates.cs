@@ -59,8 +59,13 @@ internal static class ExecutionStates
     /// have to succeed.
     /// </summary>
     /// <param name="canceling">Whether its cancel was asked for.</param>
-    public static string OfJob(bool canceling, IReadOnlyCollection<string> executions) =>
+    /// <param name="partial">Whether those that succeed are enough.</param>
+    public static string OfJob(bool canceling, IReadOnlyCollection<string> executions, bool partial = false) =>
         canceling ? (executions.All(BuildStates.IsDone) ? BuildStates.Canceled : BuildStates.Canceling)
+        : partial && executions.All(BuildStates.IsDone) && executions.Contains(BuildStates.Succeeded)
+            ? BuildStates.Succeeded
+        : partial && !executions.All(BuildStates.IsDone)
+            ? (executions.All(s => s == BuildStates.Queued) ? BuildStates.Queued : BuildStates.Running)
         : executions.Any(s => s is BuildStates.Failed or BuildStates.Canceled) ? BuildStates.Failed
         : executions.All(s => s == BuildStates.Succeeded) ? BuildStates.Succeeded
         : executions.All(s => s == BuildStates.Queued) ? BuildStates.Queued

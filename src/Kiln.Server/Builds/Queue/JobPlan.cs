@@ -24,6 +24,15 @@ internal sealed record JobPlan
     /// <summary>False where no other job may share the build or its result: with secrets, or without cache.</summary>
     public required bool Shareable { get; init; }
 
+    /// <inheritdoc cref="TagPolicies"/>
+    public string? TagPolicy { get; init; }
+
+    /// <summary>Whether what succeeded is published where not every target did.</summary>
+    public bool Partial { get; init; }
+
+    /// <summary>Whether bases are looked up anew, so that only the node can tell whether an earlier result is the answer.</summary>
+    public bool Refresh { get; init; }
+
     /// <summary>Seconds since a result was built up to which it is the answer.</summary>
     public required int MaxAgeSeconds { get; init; }
 

@@ -10,7 +10,8 @@ internal sealed record JobRow
     /// <summary>The columns, of <c>jobs j JOIN repositories r</c>, in the order in which <see cref="Map"/> reads them.</summary>
     public const string Columns =
         "j.id, j.repository, r.name, j.created_by, j.trigger, j.recipe_digest, j.recipe_type, j.tags, j.state, "
-        + "j.reason, j.message, j.revision, j.cached, j.result, j.created, j.started, j.finished";
+        + "j.reason, j.message, j.revision, j.cached, j.result, j.created, j.started, j.finished, j.tag_policy, j.tags_seen, "
+        + "j.partial";
 
     public required string Id { get; init; }
     public required long RepositoryId { get; init; }
@@ -29,6 +30,11 @@ internal sealed record JobRow
     public required long Created { get; init; }
     public long? Started { get; init; }
     public long? Finished { get; init; }
+    public string? TagPolicy { get; init; }
+
+    /// <summary>JSON: where the tags pointed when the job was accepted; those that were not there are left out.</summary>
+    public string? TagsSeen { get; init; }
+    public bool Partial { get; init; }
 
     public static JobRow? Find(DbConnection connection, string id) =>
         connection
@@ -59,6 +65,9 @@ internal sealed record JobRow
             Created = row.GetInt64(14),
             Started = row.LongOrNull(15),
             Finished = row.LongOrNull(16),
+            TagPolicy = row.TextOrNull(17),
+            TagsSeen = row.TextOrNull(18),
+            Partial = row.GetInt64(19) != 0,
         };
 }
 

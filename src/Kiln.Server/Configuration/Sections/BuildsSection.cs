@@ -12,7 +12,7 @@ internal static class BuildsSection
             "What the build service may do, and what a build may use.",
             o => o.Build,
             (o, v) => o with { Build = v },
-            [.. Service, .. Queue, .. Limits]
+            [.. Service, .. Queue, .. Pulls, .. Limits]
         );
 
     private static IReadOnlyList<Field<BuildOptions>> Service =>
@@ -102,6 +102,13 @@ internal static class BuildsSection
                 o => TimeSpan.FromSeconds(o.LeaseSeconds),
                 (o, v) => o with { LeaseSeconds = (int)v.TotalSeconds }
             ),
+            new Field<BuildOptions, TimeSpan>(
+                "max-lease",
+                "The longest silence that a node elsewhere may ask for.",
+                Kinds.Duration(TimeSpan.FromSeconds(5), TimeSpan.FromDays(1)),
+                o => TimeSpan.FromSeconds(o.MaxLeaseSeconds),
+                (o, v) => o with { MaxLeaseSeconds = (int)v.TotalSeconds }
+            ),
             new Field<BuildOptions, int>(
                 "attempts",
                 "Tries at a build before it has failed.",
@@ -123,6 +130,51 @@ internal static class BuildsSection
                 o => TimeSpan.FromSeconds(o.ReuseSeconds),
                 (o, v) => o with { ReuseSeconds = (int)v.TotalSeconds }
             ),
+        ];
+
+    private static IReadOnlyList<Field<BuildOptions>> Pulls =>
+        [
+            new Field<BuildOptions, PushTriggers?>(
+                "trigger",
+                "Whether a pushed recipe is built: off, opt-in (where it asks for that), or on.",
+                Kinds.Choice<PushTriggers?>(
+                    ("off", PushTriggers.Off),
+                    ("opt-in", PushTriggers.OptIn),
+                    ("on", PushTriggers.On)
+                ),
+                o => o.Trigger,
+                (o, v) => o with { Trigger = v }
+            )
+            {
+                Flag = new("--trigger"),
+            },
+            new Field<BuildOptions, int>(
+                "max-triggers",
+                "Builds that pushes may start in one repository in a minute.",
+                Kinds.Whole(1, 1_000_000),
+                o => o.MaxTriggersPerMinute,
+                (o, v) => o with { MaxTriggersPerMinute = v }
+            ),
+            new Field<BuildOptions, PullBuilds>(
+                "pull-builds",
+                "What a pull of a tag that is not there waits for: off, jobs (that will move it), or recipes (that declare it, too).",
+                Kinds.Choice(("off", PullBuilds.Off), ("jobs", PullBuilds.Jobs), ("recipes", PullBuilds.Recipes)),
+                o => o.PullBuild,
+                (o, v) => o with { PullBuild = v }
+            )
+            {
+                Flag = new("--pull-builds"),
+            },
+            new Field<BuildOptions, TimeSpan>(
+                "pull-hold",
+                "How long such a pull is held before the client is told to come again.",
+                Kinds.Duration(TimeSpan.Zero, TimeSpan.FromSeconds(55)),
+                o => TimeSpan.FromSeconds(o.PullHoldSeconds),
+                (o, v) => o with { PullHoldSeconds = (int)v.TotalSeconds }
+            )
+            {
+                Flag = new("--pull-hold"),
+            },
         ];
 
     private static IReadOnlyList<Field<BuildOptions>> Limits =>
