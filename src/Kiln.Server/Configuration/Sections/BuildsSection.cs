@@ -102,13 +102,6 @@ internal static class BuildsSection
                 o => TimeSpan.FromSeconds(o.LeaseSeconds),
                 (o, v) => o with { LeaseSeconds = (int)v.TotalSeconds }
             ),
-            new Field<BuildOptions, TimeSpan>(
-                "max-lease",
-                "The longest silence that a node elsewhere may ask for.",
-                Kinds.Duration(TimeSpan.FromSeconds(5), TimeSpan.FromDays(1)),
-                o => TimeSpan.FromSeconds(o.MaxLeaseSeconds),
-                (o, v) => o with { MaxLeaseSeconds = (int)v.TotalSeconds }
-            ),
             new Field<BuildOptions, int>(
                 "attempts",
                 "Tries at a build before it has failed.",
@@ -134,6 +127,13 @@ internal static class BuildsSection
 
     private static IReadOnlyList<Field<BuildOptions>> Pulls =>
         [
+            new Field<BuildOptions, TimeSpan>(
+                "max-lease",
+                "The longest silence that a node elsewhere may ask for.",
+                Kinds.Duration(TimeSpan.FromSeconds(5), TimeSpan.FromDays(1)),
+                o => TimeSpan.FromSeconds(o.MaxLeaseSeconds),
+                (o, v) => o with { MaxLeaseSeconds = (int)v.TotalSeconds }
+            ),
             new Field<BuildOptions, PushTriggers?>(
                 "trigger",
                 "Whether a pushed recipe is built: off, opt-in (where it asks for that), or on.",
