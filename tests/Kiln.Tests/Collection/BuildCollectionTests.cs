@@ -58,6 +58,22 @@ public sealed class BuildCollectionTests
     }
 
     [Fact]
+    public async Task The_recipe_of_a_refused_request_goes()
+    {
+        await using var server = await StartAsync();
+        using (var refused = await server.PostAsync("?tag=1&secret.s=nosuch"))
+        {
+            await refused.ShouldFailAsync(404, "BUILD_SECRET_UNKNOWN");
+        }
+
+        await CollectAsync(server);
+
+        var left = Directory.EnumerateFiles(Path.Combine(server.DataDirectory, "blobs"), "*", Everywhere);
+        // "{}" may be anybody's.
+        Assert.DoesNotContain(left, file => new FileInfo(file).Length > 2);
+    }
+
+    [Fact]
     public async Task A_build_for_an_immutable_tag_is_refused_before_it_runs_and_again_when_it_is_done()
     {
         await using var server = await BuildServer.StartAsync(options: options =>

@@ -52,13 +52,29 @@ internal sealed class InlineRecipes(
 
     /// <summary>
     /// Makes the bytes durable and runs the transaction that accepts their request, which <see cref="Put"/>s the artifact.
-    /// Where it does not, the bytes are nobody's, and go as any such.
+    /// Where that is refused, the bytes become a blob that no repository sees, which the collector takes away.
     /// </summary>
     public async Task<T> KeepAsync<T>(InlineRecipe recipe, Func<DbTransaction, T> accept, CancellationToken cancel)
     {
         await KeepAsync(recipe.Bytes, recipe.Layer.Digest, cancel);
         await KeepAsync(EmptyJson, Digest.EmptyJson, cancel);
-        return await condemned.RecordAsync([recipe.Layer.Digest, Digest.EmptyJson], accept, cancel);
+        try
+        {
+            return await condemned.RecordAsync([recipe.Layer.Digest, Digest.EmptyJson], accept, cancel);
+        }
+        catch (OciException)
+        {
+            await condemned.RecordAsync(
+                [recipe.Layer.Digest],
+                transaction =>
+                {
+                    blobs.Record(transaction, recipe.Layer.Digest, recipe.Layer.Size);
+                    return true;
+                },
+                CancellationToken.None
+            );
+            throw;
+        }
     }
 
     /// <summary>Stores the artifact in the transaction that accepts its request.</summary>

@@ -36,49 +36,10 @@ internal sealed class Enlistment(
         var repository = repositories.Ensure(transaction, plan.Repository);
         var now = time.Milliseconds();
         var answers = plan.Tasks.Select(task => Find(connection, repository, plan, task, now)).ToList();
-        if (Limit(answers) is { } limit && Active(connection, repository) >= limit)
-        {
-            return (
-                null,
-                new OciError(
-                    ErrorCodes.TooManyRequests,
-                    $"{plan.Repository} has {limit} jobs waiting or running, which is the limit; "
-                        + "try again when some are done"
-                )
-            );
-        }
-
-        // What is answered at once may prove to be what the tags point at already.
-        if (
-            !answers.TrueForAll(answer => answer?.Cached is true)
-            && immutable.Refusal(transaction, repository, plan.Repository, plan.Tags, digest: null) is { } refusal
-        )
+        var seen = JobTags.Pointing(connection, repository, plan.Tags);
+        if (Refusal(transaction, repository, plan, answers, seen) is { } refusal)
         {
             return (null, refusal);
-        }
-
-        if (plan.Trigger == JobTriggers.Push && Triggered(connection, repository, now) >= options.MaxTriggersPerMinute)
-        {
-            return (
-                null,
-                new OciError(
-                    ErrorCodes.TooManyRequests,
-                    $"pushes have started {options.MaxTriggersPerMinute} builds in {plan.Repository} within a minute, "
-                        + "which is the limit; ask for this one later"
-                )
-            );
-        }
-
-        var seen = JobTags.Pointing(connection, repository, plan.Tags);
-        if (plan.TagPolicy == TagPolicies.CreateOnly && seen.Count > 0)
-        {
-            return (
-                null,
-                new OciError(
-                    BuildErrors.StateInvalid,
-                    $"the tag {seen.Keys.First()} is there already, and the request asks to create it only"
-                )
-            );
         }
 
         var job = Ids.New(time);
@@ -100,12 +61,57 @@ internal sealed class Enlistment(
         return (job, null);
     }
 
+    private OciError? Refusal(
+        DbTransaction transaction,
+        long repository,
+        JobPlan plan,
+        List<Answer?> answers,
+        Dictionary<string, string> seen
+    )
+    {
+        var connection = transaction.Connection!;
+        if (Limit(answers) is { } limit && Active(connection, repository) >= limit)
+        {
+            return new OciError(
+                ErrorCodes.TooManyRequests,
+                $"{plan.Repository} has {limit} jobs waiting or running, which is the limit; "
+                    + "try again when some are done"
+            );
+        }
+
+        if (
+            plan.Trigger == JobTriggers.Push
+            && Triggered(connection, repository) is var triggered
+            && triggered >= options.MaxTriggersPerMinute
+        )
+        {
+            return new OciError(
+                ErrorCodes.TooManyRequests,
+                $"pushes have started {triggered} builds in {plan.Repository} within a minute, "
+                    + $"and {options.MaxTriggersPerMinute} is the limit; ask for this one later"
+            );
+        }
+
+        if (plan.TagPolicy == TagPolicies.CreateOnly && seen.Count > 0)
+        {
+            return new OciError(
+                BuildErrors.StateInvalid,
+                $"the tag {seen.Keys.First()} is there already, and the request asks to create it only"
+            );
+        }
+
+        // What is answered at once may prove to be what the tags point at already.
+        return answers.TrueForAll(answer => answer?.Cached is true)
+            ? null
+            : immutable.Refusal(transaction, repository, plan.Repository, plan.Tags, digest: null);
+    }
+
     // Ids sort by time.
-    private static long Triggered(DbConnection connection, long repository, long now) =>
+    private long Triggered(DbConnection connection, long repository) =>
         connection.Scalar<long>(
             "SELECT COUNT(*) FROM jobs WHERE repository = @repository AND id > @since AND trigger = 'push'",
             ("repository", repository),
-            ("since", Ids.Since(DateTimeOffset.FromUnixTimeMilliseconds(now).AddMinutes(-1)))
+            ("since", Ids.Since(time.GetUtcNow().AddMinutes(-1)))
         );
 
     // A job that only joins builds costs little, but each of them is told of all that happens; one that is answered at
