@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using System.Threading.Channels;
 using Kiln.BuildSpec;
@@ -29,6 +30,8 @@ internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordin
     private MemoryStream _waiting = new();
     private long _dropped;
     private string? _phase;
+    private Activity? _build;
+    private Activity? _span;
     private bool _changed;
 
     /// <summary>Cancelled when the registry wants the build ended, or the lease is lost.</summary>
@@ -50,7 +53,22 @@ internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordin
         }
     }
 
-    public void Phase(string phase) => Change(() => _phase = phase);
+    /// <summary>Begins a phase; for a trace the one before ends here.</summary>
+    public void Phase(string phase)
+    {
+        Change(() => _phase = phase);
+        EndSpan();
+        _span = NodeTraces.Source.StartActivity(phase, ActivityKind.Internal, _build?.Context ?? default);
+        Activity.Current = _build;
+    }
+
+    /// <summary>Begins the trace of the build, that its phases are parts of.</summary>
+    public void Begin()
+    {
+        _build = NodeTraces.Source.StartActivity("build");
+        _build?.SetTag("kiln.execution", lease.Execution);
+        _build?.SetTag("kiln.attempt", lease.Attempt);
+    }
 
     public void Step(BuildStep step) =>
         Change(() =>
@@ -129,9 +147,17 @@ internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordin
 
     public void Dispose()
     {
+        EndSpan();
+        _build?.Dispose();
         _canceled.Dispose();
         _finished.Dispose();
         _waiting.Dispose();
+    }
+
+    private void EndSpan()
+    {
+        _span?.Dispose();
+        _span = null;
     }
 
     private async Task WokenAsync(TimeSpan wait)

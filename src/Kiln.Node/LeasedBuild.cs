@@ -37,6 +37,7 @@ internal sealed partial class LeasedBuild(
         var home = directory.CreateBuild(lease.Id);
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(lease.Task.TimeoutSeconds), time);
         using var any = CancellationTokenSource.CreateLinkedTokenSource(stop, timeout.Token, _report.Canceled);
+        _report.Begin();
         var reporting = _report.RunAsync();
         try
         {

@@ -7,11 +7,13 @@ using Kiln.Server.Access.Tokens;
 using Kiln.Server.Builds;
 using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Leases;
+using Kiln.Server.Builds.Progress;
 using Kiln.Server.Collection;
 using Kiln.Server.Http;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
 using Kiln.Server.Metadata.Sqlite;
+using Kiln.Server.Operation;
 using Kiln.Server.Registry;
 using Kiln.Server.Storage;
 using Microsoft.AspNetCore.Builder;
@@ -38,7 +40,7 @@ public static partial class KilnServer
         // watches everything below that.
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { Args = [] });
         builder.WebHost.UseKestrelCore();
-        builder.Logging.ClearProviders().AddSimpleConsole(console => console.SingleLine = true);
+        builder.Logging.Format(options.Operation.LogFormat);
         builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Kiln", LogLevel.Information);
         // A start that fails is told once, in a sentence (RunAsync); a background service that dies stays critical.
         builder.Logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.Critical);
@@ -51,10 +53,11 @@ public static partial class KilnServer
             // Room for a manifest's tags in its query.
             kestrel.Limits.MaxRequestLineSize = 16 << 10;
             Listening.Configure(kestrel, options);
+            Management.Listen(kestrel, options.Operation);
         });
 
         AddServices(builder.Services, options);
-        builder.Services.AddAccess(options, mode);
+        builder.Services.AddAccess(options, mode).AddOperation(options.Operation);
         builder.Services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
         builder.Services.AddSingleton<TriggerPolicy>(provider =>
         {
@@ -79,6 +82,7 @@ public static partial class KilnServer
         );
         configure?.Invoke(builder.Services);
         var app = builder.Build();
+        app.Lifetime.ApplicationStopping.Register(() => app.Services.GetRequiredService<Wakeups>().Stop());
         Pipeline(app, options, mode);
         return app;
     }
@@ -87,7 +91,7 @@ public static partial class KilnServer
     /// <exception cref="ServerStartException">It cannot start; the message says why.</exception>
     public static async Task RunAsync(ServerOptions options, CancellationToken cancel)
     {
-        await using var app = Create(options);
+        await using var app = Create(options, services => services.AddProcess());
         try
         {
             await app.StartAsync(cancel);
@@ -186,6 +190,8 @@ public static partial class KilnServer
         services.GetRequiredService<SecretEndpoints>().Map(router);
         services.GetRequiredService<LeaseEndpoints>().Map(router);
 
+        app.UseMiddleware<RequestWatch>();
+        app.UseManagement(options.Operation);
         app.UseMiddleware<OciErrorMiddleware>();
         if (options.Access.TrustedProxies.Count > 0)
         {

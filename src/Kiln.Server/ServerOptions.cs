@@ -60,6 +60,8 @@ public sealed record ServerOptions
     public ImmutabilityOptions Immutability { get; init; } = new();
 
     public QuotaOptions Quotas { get; init; } = new();
+
+    public OperationOptions Operation { get; init; } = new();
 }
 
 /// <summary>Who is let in, and by which way. Without any of it: the server's own user and root, on loopback.</summary>

@@ -54,7 +54,10 @@ public sealed class TestServer : IAsyncDisposable
     public string DataDirectory { get; } = Directory.CreateTempSubdirectory("kiln-test-").FullName;
 
     /// <summary>The server's address, for example <c>http://127.0.0.1:41234</c>.</summary>
-    public string Url => _proxy?.Url ?? _apps[0].Urls.Single();
+    public string Url => _proxy?.Url ?? _apps[0].Urls.First();
+
+    /// <summary>The second address, where the options name one; of the first server where there are two.</summary>
+    public string ManagementUrl => _apps[0].Urls.Last();
 
     /// <summary>A client whose base address is the server's <c>/v2/</c>.</summary>
     public HttpClient Http { get; private set; } = null!;
@@ -112,7 +115,7 @@ public sealed class TestServer : IAsyncDisposable
 
         if (_apps.Count > 1)
         {
-            _proxy = RoundRobin.Start([.. _apps.Select(app => new Uri(app.Urls.Single()).Authority)]);
+            _proxy = RoundRobin.Start([.. _apps.Select(app => new Uri(app.Urls.First()).Authority)]);
         }
 
         Http = new HttpClient { BaseAddress = new Uri(Url + "/v2/"), Timeout = TimeSpan.FromSeconds(30) };

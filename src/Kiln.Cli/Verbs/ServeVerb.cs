@@ -12,7 +12,11 @@ internal static class ServeVerb
         {
             Description = "Print a JSON schema of the configuration file, and nothing else.",
         };
-        var command = new Command("serve", "Run the registry and its build service.") { schema };
+        var check = new Option<bool>("--check")
+        {
+            Description = "Say all that is wrong with configuration, policy, database and storage, and end.",
+        };
+        var command = new Command("serve", "Run the registry and its build service.") { schema, check };
         var settings = ServerSettings.On(command, shell);
         command.SetAction(
             (parsed, cancel) =>
@@ -21,7 +25,7 @@ internal static class ServeVerb
                     () =>
                         parsed.GetValue(schema)
                             ? PrintSchemaAsync(shell)
-                            : RunAsync(settings.Load(parsed), shell, cancel)
+                            : RunAsync(settings.Load(parsed), parsed.GetValue(check), shell, cancel)
                 )
         );
         return command;
@@ -33,11 +37,43 @@ internal static class ServeVerb
         return ExitCodes.Ok;
     }
 
-    private static async Task<int> RunAsync(ConfigurationResult configuration, Shell shell, CancellationToken cancel)
+    private static async Task<int> CheckAsync(ConfigurationResult configuration, Shell shell)
+    {
+        var (faults, warnings, right) = await ServerCheck.RunAsync(configuration.Options, shell.Time);
+        foreach (var line in right)
+        {
+            await shell.Out.WriteLineAsync($"right: {TerminalText.Escape(line)}");
+        }
+
+        foreach (var line in warnings)
+        {
+            await shell.Error.WriteLineAsync($"warning: {TerminalText.Escape(line)}");
+        }
+
+        faults = [.. configuration.Faults, .. faults];
+        foreach (var line in faults)
+        {
+            await shell.Error.WriteLineAsync($"wrong: {TerminalText.Escape(line)}");
+        }
+
+        return faults.Count == 0 ? ExitCodes.Ok : ExitCodes.Usage;
+    }
+
+    private static async Task<int> RunAsync(
+        ConfigurationResult configuration,
+        bool check,
+        Shell shell,
+        CancellationToken cancel
+    )
     {
         foreach (var warning in configuration.Warnings)
         {
             await shell.Error.WriteLineAsync($"warning: {TerminalText.Escape(warning)}");
+        }
+
+        if (check)
+        {
+            return await CheckAsync(configuration, shell);
         }
 
         if (configuration.Faults.Count > 0)

@@ -125,7 +125,7 @@ internal sealed class JobEndpoints(
             var next = wakeups.Next(Wakeups.Job(id));
             var job = Require(jobs, context, id);
             var left = until - time.GetUtcNow();
-            if (enough(job) || left <= TimeSpan.Zero)
+            if (enough(job) || left <= TimeSpan.Zero || wakeups.IsStopping)
             {
                 return job;
             }

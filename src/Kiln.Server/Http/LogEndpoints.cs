@@ -84,7 +84,7 @@ internal sealed class LogEndpoints(JobReader jobs, JobLog log, LogEvents events,
             var state = log.Look(job, task)!;
             var (start, end) = range.Of(state.Size);
             var left = until - time.GetUtcNow();
-            if (start < end || state.Complete || left <= TimeSpan.Zero)
+            if (start < end || state.Complete || left <= TimeSpan.Zero || wakeups.IsStopping)
             {
                 return state;
             }
@@ -116,6 +116,13 @@ internal sealed class LogEndpoints(JobReader jobs, JobLog log, LogEvents events,
 
             if (state.Complete)
             {
+                return;
+            }
+
+            if (wakeups.IsStopping)
+            {
+                // Not the end of the log: a broken transfer says so, and is resumed with a range.
+                context.Http.Abort();
                 return;
             }
 

@@ -49,6 +49,12 @@ internal sealed class LogEvents(JobReader jobs, JobLog log, Wakeups wakeups, Tim
             }
 
             await response.Body.FlushAsync(context.Cancel);
+            if (wakeups.IsStopping)
+            {
+                // Without "end": the client comes again with Last-Event-ID.
+                return;
+            }
+
             await wakeups.WaitAsync(next, due - time.GetUtcNow(), context.Cancel);
             if (time.GetUtcNow() >= due)
             {

@@ -2,6 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using Kiln.Oci;
 using Kiln.Server.Access;
 using Kiln.Server.Access.Guard;
+using Kiln.Server.Metering;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 
@@ -35,7 +36,13 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, string root)
         var route = _routes.Find(r => r.Named == named && r.Segments.SequenceEqual(segments, StringComparer.Ordinal));
         if (route is null)
         {
-            route = new Route(pattern, named, segments, new(StringComparer.OrdinalIgnoreCase));
+            route = new Route(
+                new MatchedRoute(root + pattern),
+                pattern,
+                named,
+                segments,
+                new(StringComparer.OrdinalIgnoreCase)
+            );
             _routes.Add(route);
         }
 
@@ -59,6 +66,7 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, string root)
         {
             if (route.Match(segments, out var name, out var parameters))
             {
+                http.Features.Set(route.Matched);
                 return Dispatch(http, route, name, parameters);
             }
         }
@@ -141,6 +149,7 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, string root)
     }
 
     private sealed record Route(
+        MatchedRoute Matched,
         string Pattern,
         bool Named,
         string[] Segments,

@@ -1,4 +1,6 @@
 using System.Data.Common;
+using System.Diagnostics;
+using Kiln.Server.Metering;
 
 namespace Kiln.Server.Metadata;
 
@@ -22,7 +24,10 @@ internal abstract class Database : IDisposable
     public async Task<T> WriteAsync<T>(Func<DbTransaction, T> work, CancellationToken cancel)
     {
         var queued = new QueuedWork<T>(work, cancel);
+        var start = Stopwatch.GetTimestamp();
+        using var span = Meters.Traces.StartActivity("database write");
         await RunAsync(queued, cancel);
+        Meters.DatabaseWrites.Record(Meters.SecondsSince(start));
         return queued.Result;
     }
 

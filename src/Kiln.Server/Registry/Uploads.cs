@@ -1,6 +1,7 @@
 using System.Data.Common;
 using Kiln.Oci;
 using Kiln.Server.Metadata;
+using Kiln.Server.Metering;
 using Kiln.Server.Storage;
 
 namespace Kiln.Server.Registry;
@@ -328,6 +329,7 @@ internal sealed class Uploads(
         if (bytes.Length > 0)
         {
             await staged.AppendAsync(bytes, CancellationToken.None);
+            Meters.UploadedBytes.Add(bytes.Length);
         }
     }
 

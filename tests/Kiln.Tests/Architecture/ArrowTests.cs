@@ -24,18 +24,22 @@ public sealed partial class ArrowTests
     /// <summary>Folders of the server, and those that each may use. A folder always knows itself.</summary>
     private static readonly Dictionary<string, string[]> ServerFolders = new(StringComparer.Ordinal)
     {
-        ["Http"] = ["Access", "Registry", "Builds", "Audit", "Collection"],
+        ["Http"] = ["Access", "Registry", "Builds", "Audit", "Collection", "Metering"],
         // Storage and Metadata: keys are files, machine tokens are rows. Configuration: the policy is a file of the same kind.
-        ["Access"] = ["Registry", "Storage", "Metadata", "Audit", "Configuration"],
+        ["Access"] = ["Registry", "Storage", "Metadata", "Audit", "Configuration", "Metering"],
         // Storage: what a lease pushes is in no repository yet, so the registry's operations cannot hold it.
-        ["Builds"] = ["Registry", "Storage", "Metadata", "Audit"],
+        ["Builds"] = ["Registry", "Storage", "Metadata", "Audit", "Metering"],
         // What leaves goes through the registry's own operations; Metadata: what is to go is found by its rows.
         ["Collection"] = ["Registry", "Metadata", "Audit"],
         // Configuration: rules name repositories by patterns.
-        ["Registry"] = ["Storage", "Metadata", "Configuration"],
+        ["Registry"] = ["Storage", "Metadata", "Configuration", "Metering"],
         // A bucket has neither locks nor transactions: whose an upload is stands in rows.
         ["Storage"] = ["Metadata"],
-        ["Metadata"] = [],
+        ["Metadata"] = ["Metering"],
+        // What is counted: a leaf that everybody tells, and that knows nobody.
+        ["Metering"] = [],
+        // How the server is watched and ended: it looks at database and storage, and asks nobody else.
+        ["Operation"] = ["Storage", "Metadata", "Metering"],
         ["Audit"] = [],
         // How operators' files are read: a leaf that whoever has such a file may use. Its sections set the options of the
         // server's root, and know nothing of those who obey them.

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Threading.RateLimiting;
 using Kiln.Oci;
 using Kiln.Server.Access.Policies;
+using Kiln.Server.Metering;
 using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Access.Guard;
@@ -35,6 +36,7 @@ internal sealed class RateLimits : IDisposable
             var whose = caller.IsAnonymous
                 ? "anonymous requests from your address"
                 : $"requests of {caller.Principal.Name}";
+            Meters.RateLimited.Add(1, new KeyValuePair<string, object?>("reason", "requests"));
             throw TooMany(http, After(lease), $"too many {whose} in a short time");
         }
     }
@@ -52,6 +54,7 @@ internal sealed class RateLimits : IDisposable
         if (For(limits).Failures.GetStatistics(Address(http)) is { CurrentAvailablePermits: 0 })
         {
             var wait = TimeSpan.FromMinutes(1) / limits.FailedLoginsPerMinute;
+            Meters.RateLimited.Add(1, new KeyValuePair<string, object?>("reason", "failed-logins"));
             throw TooMany(http, wait, "too many wrong logins from your address");
         }
     }

@@ -2,6 +2,7 @@ using System.Data.Common;
 using System.Text;
 using Kiln.Server.Builds.Queue;
 using Kiln.Server.Metadata;
+using Kiln.Server.Metering;
 
 namespace Kiln.Server.Builds.Progress;
 
@@ -44,6 +45,8 @@ internal sealed class BuildLog(BuildOptions options, Executions executions)
             ("size", size),
             ("truncated", truncated ? 1 : 0)
         );
+        var added = size - row.LogSize;
+        QueuedWork.Current(transaction).AfterCommit.Add(() => Meters.LogBytes.Add(added));
         executions.Wake(transaction, execution);
     }
 

@@ -26,6 +26,16 @@ internal sealed class Wakeups
         database.Listen(Wake);
     }
 
+    /// <summary>Whether the server ends, so that nobody is to wait any longer.</summary>
+    public bool IsStopping { get; private set; }
+
+    /// <summary>Wakes everybody: whoever waits answers with what there is.</summary>
+    public void Stop()
+    {
+        IsStopping = true;
+        Wake(topic: null);
+    }
+
     /// <summary>The topic of a job: its state, its progress, its log.</summary>
     public static string Job(string id) => "job:" + id;
 

@@ -3,6 +3,7 @@ using System.Globalization;
 using Kiln.BuildSpec;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Metadata;
+using Kiln.Server.Metering;
 
 namespace Kiln.Server.Builds.Queue;
 
@@ -53,7 +54,9 @@ internal sealed class Claims(
             ("phase", BuildPhases.Scheduled),
             ("private", IsPrivate(transaction.Connection!, id, by) ? by.Name : null)
         );
-        return new Claimed(Executions.Find(transaction.Connection!, id)!, by, claim, lease, seconds);
+        var row = Executions.Find(transaction.Connection!, id)!;
+        database.AfterCommit(transaction, () => Meters.QueueWaits.Record((now - row.Queued) / 1000.0));
+        return new Claimed(row, by, claim, lease, seconds);
     }
 
     /// <summary>Whether anything waits that the node could build: a cheap look before the writer is asked for.</summary>

@@ -6,6 +6,7 @@ using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Secrets;
 using Kiln.Server.Metadata;
+using Kiln.Server.Metering;
 using Kiln.Server.Registry;
 
 namespace Kiln.Server.Builds.Queue;
@@ -54,6 +55,7 @@ internal sealed class Enlistment(
         {
             var answer = answers[i] ?? new Answer(Queue(transaction, repository, plan, plan.Tasks[i], now), null);
             InsertTask(transaction, job, i + 1, plan.Tasks[i], answer);
+            Count(transaction, answer);
         }
 
         settlement.Settle(transaction, job);
@@ -126,6 +128,19 @@ internal sealed class Enlistment(
             "SELECT COUNT(*) FROM jobs WHERE repository = @repository AND finished IS NULL",
             ("repository", repository)
         );
+
+    private static void Count(DbTransaction transaction, Answer answer)
+    {
+        var word = answer.Cached switch
+        {
+            null => "new",
+            false => "joined",
+            _ => "reused",
+        };
+        QueuedWork
+            .Current(transaction)
+            .AfterCommit.Add(() => Meters.Tasks.Add(1, new KeyValuePair<string, object?>("answer", word)));
+    }
 
     private static Answer? Find(DbConnection connection, long repository, JobPlan plan, PlannedTask task, long now)
     {

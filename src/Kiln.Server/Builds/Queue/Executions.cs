@@ -3,6 +3,7 @@ using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Metadata;
+using Kiln.Server.Metering;
 
 namespace Kiln.Server.Builds.Queue;
 
@@ -41,7 +42,20 @@ internal sealed class Executions(Wakeups wakeups, TimeProvider time)
         }
 
         Touch(transaction, id);
+        if (BuildStates.IsDone(state))
+        {
+            Measure(transaction, row, state);
+        }
+
         return state;
+    }
+
+    private void Measure(DbTransaction transaction, ExecutionRow row, string state)
+    {
+        var seconds = row.Started is { } started ? (time.Milliseconds() - started) / 1000.0 : 0;
+        QueuedWork
+            .Current(transaction)
+            .AfterCommit.Add(() => Meters.Builds.Record(seconds, new KeyValuePair<string, object?>("outcome", state)));
     }
 
     /// <summary>Gives every job that waits for the execution a new revision, and wakes who waits for them.</summary>

@@ -17,6 +17,7 @@ internal static class AllSections
                 BuildsSection.Field,
                 CollectionSection.Field,
                 .. RuleSections.Fields,
+                OperatingSection.Field,
             ]
         );
 }

@@ -1,0 +1,190 @@
+using System.Data.Common;
+using Kiln.Server.Access.Connections;
+using Kiln.Server.Metadata;
+using Kiln.Server.Metadata.Postgres;
+using Kiln.Server.Operation;
+using Kiln.Server.Storage.S3;
+using Microsoft.Data.Sqlite;
+using Microsoft.Extensions.Logging.Abstractions;
+using Npgsql;
+
+namespace Kiln.Server;
+
+/// <summary>What can be found wrong with a server's options without starting it.</summary>
+public static class ServerCheck
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
+
+    /// <summary>
+    /// Looks at addresses, policy, certificate, database and storage. Changes nothing, and may run beside a server that uses
+    /// the same ones.
+    /// </summary>
+    /// <returns>All faults; warnings; and what was found right.</returns>
+    public static async Task<(
+        IReadOnlyList<string> Faults,
+        IReadOnlyList<string> Warnings,
+        IReadOnlyList<string> Right
+    )> RunAsync(ServerOptions options, TimeProvider time)
+    {
+        var faults = new List<string>();
+        var right = new List<string>();
+        var warnings = new List<string>();
+        Try("addresses", () => Addresses(options));
+        if (options.Access.PolicyFile is { } policy)
+        {
+            var report = PolicyReport.Check(policy);
+            warnings.AddRange(report.Warnings);
+            faults.AddRange(report.Faults);
+            if (report.Faults.Count == 0)
+            {
+                right.Add($"policy {policy}");
+            }
+        }
+
+        if (options.Access is { CertificateFile: { } certificate, KeyFile: not null })
+        {
+            Try($"certificate {certificate}", () => Certificate(options, time));
+        }
+
+        Try("files", () => Readable(options.Operation.OtlpHeadersFile));
+        // The driver waits for a host that says nothing for as long as the address allows.
+        await TryAsync("the database", Task.Run(() => $"database {Database(options)}"));
+        if (options.Storage.Location is { } bucket)
+        {
+            await TryAsync($"the bucket {bucket}", BucketAsync(options.Storage, time));
+        }
+
+        Try($"data directory {options.DataDirectory}", () => Writable(options.DataDirectory));
+        return (faults, warnings, right);
+
+        async Task TryAsync(string what, Task<string> look)
+        {
+            try
+            {
+                right.Add(await look.WaitAsync(Patience, time));
+            }
+            catch (TimeoutException)
+            {
+                faults.Add($"{what} does not answer within {Patience.TotalSeconds} s");
+            }
+            catch (Exception e) when (e is ServerStartException or DbException or IOException)
+            {
+                faults.Add($"cannot use {what}: {e.Message}");
+            }
+        }
+
+        void Try(string what, Action look)
+        {
+            try
+            {
+                look();
+                right.Add(what);
+            }
+            catch (Exception e) when (e is ServerStartException or IOException or UnauthorizedAccessException)
+            {
+                faults.AddRange(e.Message.Split("\n  "));
+            }
+        }
+    }
+
+    private static async Task<string> BucketAsync(StorageOptions options, TimeProvider time)
+    {
+        using var bucket = new S3Bucket(options, time, NullLogger<S3Bucket>.Instance);
+        await bucket.CheckAsync(CancellationToken.None);
+        return $"bucket {options.Location}";
+    }
+
+    private static void Addresses(ServerOptions options)
+    {
+        if (options.Operation.ManagementUrl is { } url)
+        {
+            Management.EndPointOf(url);
+        }
+
+        ListenAddresses.Check(options);
+    }
+
+    private static void Certificate(ServerOptions options, TimeProvider time)
+    {
+        using var loaded = new ServerCertificate(options, time, NullLogger<ServerCertificate>.Instance);
+    }
+
+    private static void Readable(string? file)
+    {
+        if (file is not null)
+        {
+            using var opened = File.OpenRead(file);
+        }
+    }
+
+    private static string Database(ServerOptions options)
+    {
+        if (options.Database is { } address)
+        {
+            var parsed = PostgresAddress.Parse(address, options.DatabasePasswordFile);
+            using var source = NpgsqlSource(parsed);
+            using var connection = source.OpenConnection();
+            return $"{parsed} ({connection.PostgreSqlVersion})";
+        }
+
+        var file = Path.Combine(options.DataDirectory, "kiln.db");
+        if (!File.Exists(file))
+        {
+            return $"{file} (made at the first start)";
+        }
+
+        SQLitePCL.Batteries_V2.Init();
+        var opened = new SqliteConnectionStringBuilder
+        {
+            DataSource = file,
+            Mode = SqliteOpenMode.ReadOnly,
+            Pooling = false,
+        };
+        using var sqlite = new SqliteConnection(opened.ToString());
+        sqlite.Open();
+        sqlite.Scalar<long>("SELECT COUNT(*) FROM migrations");
+        return file;
+    }
+
+    private static NpgsqlDataSource NpgsqlSource(PostgresAddress address)
+    {
+        var builder = new NpgsqlSlimDataSourceBuilder(address.Connection.ConnectionString);
+        builder.EnableTransportSecurity();
+        return builder.Build();
+    }
+
+    // A file that is made and goes again, in the nearest directory that is there already.
+    private static void Writable(string directory)
+    {
+        var existing = Path.GetFullPath(directory);
+        while (!Directory.Exists(existing))
+        {
+            if (File.Exists(existing))
+            {
+                throw new IOException($"cannot use the data directory {directory}: {existing} is a file");
+            }
+
+            existing = Path.GetDirectoryName(existing)!;
+        }
+
+        var trial = Path.Combine(existing, $".kiln-check-{Guid.NewGuid():N}");
+        try
+        {
+            using var file = new FileStream(
+                trial,
+                new FileStreamOptions
+                {
+                    Mode = FileMode.CreateNew,
+                    Access = FileAccess.Write,
+                    Options = FileOptions.DeleteOnClose,
+                }
+            );
+            file.WriteByte(0);
+            file.Flush(flushToDisk: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"cannot write in the data directory {directory}: {e.Message}", e);
+        }
+    }
+}
