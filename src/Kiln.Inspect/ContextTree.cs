@@ -22,7 +22,15 @@ namespace Kiln.Inspect;
 /// </summary>
 public sealed class ContextTree
 {
+    // Each path costs memory and comparisons, those of directories that have no entry too.
+    private const long MaxPathCharacters = 64 << 20;
+
+    // Each looks at all paths.
+    private const int MaxReplacedDirectories = 100;
+
     private readonly SortedDictionary<string, Node> _nodes = new(Utf8Order.Instance);
+    private long _characters;
+    private int _replaced;
 
     private ContextTree() { }
 
@@ -108,25 +116,44 @@ public sealed class ContextTree
 
     private TarFault? Put(string path, Node node)
     {
-        for (var slash = path.IndexOf('/', StringComparison.Ordinal); slash >= 0; )
+        _characters += path.Length;
+        // From below: where a directory is, all above it are.
+        for (var slash = path.LastIndexOf('/'); slash > 0; slash = path.LastIndexOf('/', slash - 1))
         {
             var parent = path[..slash];
-            if (!_nodes.TryGetValue(parent, out var above))
+            if (_nodes.TryGetValue(parent, out var above))
             {
-                _nodes[parent] = new Node('d', 0x1ed, "-");
-            }
-            else if (above.Type != 'd')
-            {
-                return new TarFault(
-                    $"the archive puts '{TarWalk.Shorten(path)}' below something that is not a directory"
-                );
+                if (above.Type != 'd')
+                {
+                    return new TarFault(
+                        $"the archive puts '{TarWalk.Shorten(path)}' below something that is not a directory"
+                    );
+                }
+
+                break;
             }
 
-            slash = path.IndexOf('/', slash + 1);
+            _characters += parent.Length;
+            if (_characters > MaxPathCharacters)
+            {
+                break;
+            }
+
+            _nodes[parent] = new Node('d', 0x1ed, "-");
+        }
+
+        if (_characters > MaxPathCharacters)
+        {
+            return new TarFault($"the context's paths have more than {MaxPathCharacters} characters", TooLarge: true);
         }
 
         if (node.Type != 'd' && _nodes.TryGetValue(path, out var before) && before.Type == 'd')
         {
+            if (++_replaced > MaxReplacedDirectories)
+            {
+                return new TarFault($"the archive replaces more than {MaxReplacedDirectories} directories by files");
+            }
+
             var below = path + "/";
             foreach (var gone in _nodes.Keys.Where(p => p.StartsWith(below, StringComparison.Ordinal)).ToList())
             {

@@ -9,6 +9,11 @@ namespace Kiln.Inspect;
 /// </summary>
 public static class LayerStream
 {
+    // Deflate makes at most 1032 bytes of one, and so should everybody; zstd has no such bound, and a layer that takes it
+    // at its word costs hours. What is small may be anything.
+    private const int MaxRatio = 1100;
+    private const long AnyRatio = 64L << 20;
+
     /// <summary>Opens <paramref name="blob"/> for reading its tar; disposing the result disposes the blob.</summary>
     /// <param name="blob">The blob from its first byte; need not be seekable.</param>
     /// <param name="maxBytes">Bytes of plain tar after which reading fails with <see cref="OversizeException"/>.</param>
@@ -16,7 +21,7 @@ public static class LayerStream
     {
         var head = new byte[4];
         var count = await blob.ReadAtLeastAsync(head, head.Length, throwOnEndOfStream: false, cancel);
-        var whole = new HeadedStream(head.AsMemory(0, count), blob);
+        var whole = new CountedStream(new HeadedStream(head.AsMemory(0, count), blob));
         Stream plain = head switch
         {
             // RFC 1952, 2.3.1
@@ -25,7 +30,27 @@ public static class LayerStream
             [0x28, 0xb5, 0x2f, 0xfd] => new DecompressionStream(whole, leaveOpen: false),
             _ => whole,
         };
-        return new BoundedStream(plain, maxBytes);
+        return new BoundedStream(plain, () => Math.Min(maxBytes, AnyRatio + (whole.Count * MaxRatio)), maxBytes);
+    }
+}
+
+/// <summary>Counts what was read through it.</summary>
+internal sealed class CountedStream(Stream inner) : ForwardStream(inner)
+{
+    public long Count { get; private set; }
+
+    public override int Read(Span<byte> buffer)
+    {
+        var count = Inner.Read(buffer);
+        Count += count;
+        return count;
+    }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        var count = await Inner.ReadAsync(buffer, cancellationToken);
+        Count += count;
+        return count;
     }
 }
 
@@ -52,7 +77,9 @@ internal sealed class HeadedStream(ReadOnlyMemory<byte> head, Stream rest) : For
 }
 
 /// <summary>A stream that refuses to go on past a number of bytes, so that a few kilobytes cannot unpack to terabytes.</summary>
-internal sealed class BoundedStream(Stream inner, long maxBytes) : ForwardStream(inner)
+/// <param name="allowed">How many bytes there may be by now.</param>
+/// <param name="maxBytes">How many there may be at most.</param>
+internal sealed class BoundedStream(Stream inner, Func<long> allowed, long maxBytes) : ForwardStream(inner)
 {
     private long _count;
 
@@ -66,9 +93,10 @@ internal sealed class BoundedStream(Stream inner, long maxBytes) : ForwardStream
     private int Count(int count)
     {
         _count += count;
-        return _count <= maxBytes
-            ? count
-            : throw new OversizeException($"the archive is larger than {maxBytes} bytes once unpacked");
+        return _count <= allowed() ? count
+            : _count > maxBytes
+                ? throw new OversizeException($"the archive is larger than {maxBytes} bytes once unpacked")
+            : throw new OversizeException($"the archive unpacks to {_count} bytes and more, which no files do");
     }
 }
 

@@ -25,7 +25,10 @@ internal static class TarWalk
         var count = 0;
         try
         {
-            await using var reader = new TarReader(tar, leaveOpen: true);
+            // Neither ends the archive's stream: what follows the last entry is read by the caller.
+#pragma warning disable CA2000 // it owns nothing but the stream
+            await using var reader = new TarReader(new TarHeaderGuard(tar), leaveOpen: true);
+#pragma warning restore CA2000
             while (await reader.GetNextEntryAsync(copyData: false, cancel) is { } entry)
             {
                 if (entry.EntryType is TarEntryType.GlobalExtendedAttributes)

@@ -42,7 +42,7 @@ internal static class ContextFetcher
         {
             await from.CopyToAsync(to, 1 << 18, cancel);
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e is InvalidDataException or OversizeException or ZstdSharp.ZstdException)
         {
             throw new FormatException($"a build context could not be unpacked: {e.Message}", e);
         }

@@ -1,0 +1,176 @@
+using System.Globalization;
+using System.Text;
+
+namespace Kiln.Inspect;
+
+/// <summary>
+/// Goes before the tar reader of .NET and knows, as it does, where the headers are: that one reads a pax header or a long
+/// name as a whole, whatever size it claims to have, and would take two gigabytes for a blob of a few kilobytes. Here it
+/// is refused by its size.
+/// </summary>
+internal sealed class TarHeaderGuard(Stream inner) : ForwardStream(inner)
+{
+    /// <summary>Bytes of one pax header or long name. Attributes have 64 KiB at most on Linux, and there are few.</summary>
+    public const int MaxMetaBytes = 1 << 20;
+
+    private const int Block = 512;
+
+    // POSIX.1-2024, pax, "ustar Header Block".
+    private const int SizeAt = 124;
+    private const int SizeLength = 12;
+    private const int TypeAt = 156;
+
+    private readonly byte[] _header = new byte[Block];
+    private int _filled;
+
+    // Of what follows a header: bytes still to come, and whether they are a pax header that may say the next entry's size.
+    private long _left;
+    private MemoryStream? _pax;
+    private long? _size;
+    private bool _ended;
+
+    public override int Read(Span<byte> buffer)
+    {
+        CheckRequest(buffer.Length);
+        var count = Inner.Read(buffer);
+        Follow(buffer[..count]);
+        return count;
+    }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        CheckRequest(buffer.Length);
+        var count = await Inner.ReadAsync(buffer, cancellationToken);
+        Follow(buffer.Span[..count]);
+        return count;
+    }
+
+    // Should the two ever disagree on where a header is: nobody asks for so much at once but for a header.
+    private static void CheckRequest(int length)
+    {
+        if (length > 2 * MaxMetaBytes)
+        {
+            throw TooLarge(length);
+        }
+    }
+
+    private void Follow(ReadOnlySpan<byte> bytes)
+    {
+        while (!bytes.IsEmpty && !_ended)
+        {
+            var part = _left > 0 ? (int)Math.Min(bytes.Length, _left) : Math.Min(bytes.Length, Block - _filled);
+            if (_left > 0)
+            {
+                _pax?.Write(bytes[..part]);
+                _left -= part;
+            }
+            else
+            {
+                bytes[..part].CopyTo(_header.AsSpan(_filled));
+                _filled += part;
+            }
+
+            bytes = bytes[part..];
+            if (_left == 0 && _pax is not null)
+            {
+                _size = SizeIn(_pax.GetBuffer().AsSpan(0, (int)_pax.Length)) ?? _size;
+                _pax = null;
+            }
+
+            if (_filled == Block)
+            {
+                _filled = 0;
+                Header();
+            }
+        }
+    }
+
+    private void Header()
+    {
+        if (_header.AsSpan().IndexOfAnyExcept((byte)0) < 0)
+        {
+            _ended = true;
+            return;
+        }
+
+        var size = Number(_header.AsSpan(SizeAt, SizeLength));
+        switch ((char)_header[TypeAt])
+        {
+            case 'x' or 'g' or 'L' or 'K':
+                if (size > MaxMetaBytes)
+                {
+                    throw TooLarge(size);
+                }
+
+                _pax = (char)_header[TypeAt] == 'x' && size > 0 ? new MemoryStream() : null;
+                break;
+            default:
+                size = _size ?? size;
+                _size = null;
+                break;
+        }
+
+        _left = (size + Block - 1) / Block * Block;
+    }
+
+    // Octal digits, or from the first bit on a binary number.
+    private static long Number(ReadOnlySpan<byte> field)
+    {
+        long number = 0;
+        if ((field[0] & 0x80) != 0)
+        {
+            foreach (var b in field[^8..])
+            {
+                number = (number << 8) | b;
+            }
+
+            return number is < 0 or > long.MaxValue - Block
+                ? throw new InvalidDataException("an entry's size is not a number")
+                : number;
+        }
+
+        foreach (var b in field.Trim(" \0"u8))
+        {
+            number = b is >= (byte)'0' and <= (byte)'7'
+                ? (number << 3) | (long)(b - '0')
+                : throw new InvalidDataException("an entry's size is not a number");
+        }
+
+        return number;
+    }
+
+    // Records of the form "LENGTH KEYWORD=VALUE\n"; the reader takes the last size of several.
+    private static long? SizeIn(ReadOnlySpan<byte> pax)
+    {
+        long? size = null;
+        while (pax.IndexOf((byte)' ') is > 0 and var space)
+        {
+            if (
+                !int.TryParse(pax[..space], NumberStyles.None, CultureInfo.InvariantCulture, out var length)
+                || length <= space
+                || length > pax.Length
+            )
+            {
+                break;
+            }
+
+            var record = pax[(space + 1)..length];
+            if (record.StartsWith("size="u8))
+            {
+                var value = Encoding.UTF8.GetString(record["size="u8.Length..].TrimEnd("\n"u8));
+                size =
+                    long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+                    && number < long.MaxValue - Block
+                        ? number
+                        : throw new InvalidDataException("a pax header's size is not a number");
+            }
+
+            pax = pax[length..];
+        }
+
+        return size;
+    }
+
+    private static OversizeException TooLarge(long size) =>
+        new($"the archive has a header of {size} bytes; {MaxMetaBytes} is the limit");
+}
