@@ -31,6 +31,9 @@ internal sealed class TokenEndpoint(
     private const int MaxFormBytes = 64 << 10;
     private static readonly TimeSpan Lifetime = TimeSpan.FromMinutes(5);
 
+    // As long as people accept to log in again. A changed password or a revoked token ends it before.
+    private static readonly TimeSpan RefreshLifetime = TimeSpan.FromDays(90);
+
     public async Task AnswerAsync(HttpContext http)
     {
         if (setting.Mode != AccessMode.Policy)
@@ -58,7 +61,9 @@ internal sealed class TokenEndpoint(
                 http,
                 caller is { Scopes: null } ? caller : null,
                 TokenScope.Parse(http.Request.Query["scope"]),
-                policy
+                policy,
+                // "offline_token: Whether to return a refresh token along with the bearer token."
+                http.Request.Query["offline_token"] == "true"
             );
         }
         else
@@ -86,27 +91,35 @@ internal sealed class TokenEndpoint(
                 "grant_type must be password or refresh_token"
             ),
         };
-        await WriteAsync(http, proof?.Under(policy.Policy), TokenScope.Parse(form["scope"]), policy);
+        await WriteAsync(
+            http,
+            proof?.Under(policy.Policy),
+            TokenScope.Parse(form["scope"]),
+            policy,
+            // "access_type: Access which is being requested. If "offline" is provided then a refresh token will be returned."
+            form["access_type"] == "offline"
+                && form["grant_type"] == "password"
+        );
     }
 
     private async Task<Proof?> RefreshAsync(HttpContext http, string token, PolicyInForce policy)
     {
         limits.CheckFailures(http, policy.Policy.Limits);
-        var proof = await login.ByTokenAsync(token, policy, http.RequestAborted);
-        if (proof is { Scopes: null })
+        var proof = await login.ByRefreshTokenAsync(token, policy, http.RequestAborted);
+        if (proof is null)
         {
-            return proof;
+            limits.CountFailure(http, policy.Policy.Limits);
         }
 
-        limits.CountFailure(http, policy.Policy.Limits);
-        return null;
+        return proof;
     }
 
     private async Task WriteAsync(
         HttpContext http,
         Caller? caller,
         IReadOnlyList<TokenScope> asked,
-        PolicyInForce policy
+        PolicyInForce policy,
+        bool offline
     )
     {
         if (caller is null)
@@ -131,6 +144,7 @@ internal sealed class TokenEndpoint(
             {
                 Token = token,
                 AccessToken = token,
+                RefreshToken = offline ? Refresh(caller, now) : null,
                 ExpiresIn = (int)Math.Max(1, (end - now).TotalSeconds),
                 IssuedAt = now,
                 Scope = string.Join(' ', granted),
@@ -155,7 +169,7 @@ internal sealed class TokenEndpoint(
     {
         if (leases.Live(secret) is not { } lease)
         {
-            await WriteAsync(http, null, [], policies.Current);
+            await WriteAsync(http, null, [], policies.Current, offline: false);
             return;
         }
 
@@ -173,10 +187,21 @@ internal sealed class TokenEndpoint(
         );
     }
 
+    // An issuer's token ends within minutes, and with it what it says of groups: there is nothing to keep of it.
+    private string? Refresh(Caller caller, DateTimeOffset now)
+    {
+        var end = now + RefreshLifetime;
+        return caller.Principal.Kind is PrincipalKind.User or PrincipalKind.Machine
+            ? signer.SignRefresh(caller.Principal, caller.Expires < end ? caller.Expires.Value : end)
+            : null;
+    }
+
     private static async Task<IFormCollection> ReadFormAsync(HttpContext http)
     {
         if (
             http.Request.ContentLength > MaxFormBytes
+            // The framework's word too: it throws at what it does not take for a form.
+            || !http.Request.HasFormContentType
             || http.Request.ContentType?.StartsWith(
                 "application/x-www-form-urlencoded",
                 StringComparison.OrdinalIgnoreCase

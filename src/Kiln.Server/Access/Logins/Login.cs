@@ -67,19 +67,26 @@ internal sealed class Login(Passwords passwords, MachineTokens machines, TokenSi
                 : null;
         }
 
+        return await signer.VerifyAsync(token) is { } claims ? await ProofAsync(claims, policy, cancel) : null;
+    }
+
+    /// <summary>
+    /// What a client keeps instead of a password: a refresh token of ours, or a machine's or an issuer's token.
+    /// </summary>
+    /// <returns>Null where it is wrong, expired or revoked, or for some scopes only.</returns>
+    public async Task<Proof?> ByRefreshTokenAsync(string text, PolicyInForce policy, CancellationToken cancel)
+    {
         if (
-            await signer.VerifyAsync(token) is not { } claims
-            || await StillAsync(claims, policy, cancel) is not { } still
+            IsJwt(text)
+            && Parse(text) is { Issuer: TokenSigner.Issuer } token
+            && await signer.VerifyRefreshAsync(token) is { } claims
         )
         {
-            return null;
+            return await ProofAsync(claims, policy, cancel);
         }
 
-        return new Proof(
-            claims.Ceiling is { } ceiling ? still with { Ceiling = RightNames.All(ceiling) } : still,
-            claims.Access,
-            DateTimeOffset.FromUnixTimeSeconds(claims.Expires)
-        );
+        var proof = await ByTokenAsync(text, policy, cancel);
+        return proof?.Scopes is null ? proof : null;
     }
 
     /// <summary>Whether the machine token behind a principal counts at this moment; true for everybody else.</summary>
@@ -99,6 +106,15 @@ internal sealed class Login(Passwords passwords, MachineTokens machines, TokenSi
         var colon = text.IndexOf(':', StringComparison.Ordinal);
         return colon < 0 ? null : (text[..colon], text[(colon + 1)..]);
     }
+
+    private async Task<Proof?> ProofAsync(TokenClaims claims, PolicyInForce policy, CancellationToken cancel) =>
+        await StillAsync(claims, policy, cancel) is { } still
+            ? new Proof(
+                claims.Ceiling is { } ceiling ? still with { Ceiling = RightNames.All(ceiling) } : still,
+                claims.Access,
+                DateTimeOffset.FromUnixTimeSeconds(claims.Expires)
+            )
+            : null;
 
     // What the token was given for may have changed since.
     private async Task<Principal?> StillAsync(TokenClaims claims, PolicyInForce policy, CancellationToken cancel) =>

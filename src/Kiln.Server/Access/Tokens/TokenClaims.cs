@@ -66,6 +66,10 @@ internal sealed record TokenAnswer
     [JsonPropertyName("access_token")]
     public required string AccessToken { get; init; }
 
+    /// <summary>What the client may keep instead of the password, where it asked for that.</summary>
+    [JsonPropertyName("refresh_token")]
+    public string? RefreshToken { get; init; }
+
     [JsonPropertyName("token_type")]
     public string TokenType { get; init; } = "Bearer";
 

@@ -18,12 +18,16 @@ internal sealed class TokenSigner
     public const string Issuer = "kiln";
 
     private const string Audience = "kiln-registry";
+
+    // What is only good for getting others is nothing that the registry itself takes.
+    private const string RefreshAudience = "kiln-token";
     private const int KeyBytes = 32;
 
     private readonly TimeProvider _time;
     private readonly JsonWebTokenHandler _handler = new();
     private readonly SigningCredentials _signing;
     private readonly TokenValidationParameters _rules;
+    private readonly TokenValidationParameters _refreshRules;
 
     public TokenSigner(ServerKeys keys, TimeProvider time)
     {
@@ -43,20 +47,29 @@ internal sealed class TokenSigner
             // Its own clock: the one that tests move.
             LifetimeValidator = (notBefore, expires, _, _) => IsNow(notBefore, expires),
         };
+        _refreshRules = _rules.Clone();
+        _refreshRules.ValidAudience = RefreshAudience;
     }
 
     private readonly byte[] _fingerprints;
 
     /// <summary>A token for a principal.</summary>
     /// <param name="scopes">What it is for; null stands for all that the principal may do.</param>
-    public string Sign(Principal principal, IReadOnlyList<TokenScope>? scopes, DateTimeOffset expires)
+    public string Sign(Principal principal, IReadOnlyList<TokenScope>? scopes, DateTimeOffset expires) =>
+        Sign(principal, scopes, expires, Audience);
+
+    /// <summary>A token that stands for a principal's password where tokens are given, and nowhere else.</summary>
+    public string SignRefresh(Principal principal, DateTimeOffset expires) =>
+        Sign(principal, scopes: null, expires, RefreshAudience);
+
+    private string Sign(Principal principal, IReadOnlyList<TokenScope>? scopes, DateTimeOffset expires, string audience)
     {
         var now = _time.GetUtcNow().ToUnixTimeSeconds();
         var claims = new TokenClaims
         {
             Issuer = Issuer,
             Subject = principal.Name,
-            Audience = Audience,
+            Audience = audience,
             Expires = expires.ToUnixTimeSeconds(),
             NotBefore = now,
             IssuedAt = now,
@@ -73,9 +86,14 @@ internal sealed class TokenSigner
     }
 
     /// <summary>What a token says; null where it is not one of ours, or not valid now.</summary>
-    public async Task<TokenClaims?> VerifyAsync(JsonWebToken token)
+    public Task<TokenClaims?> VerifyAsync(JsonWebToken token) => VerifyAsync(token, _rules);
+
+    /// <summary>As <see cref="VerifyAsync(JsonWebToken)"/>, for what <see cref="SignRefresh"/> made.</summary>
+    public Task<TokenClaims?> VerifyRefreshAsync(JsonWebToken token) => VerifyAsync(token, _refreshRules);
+
+    private async Task<TokenClaims?> VerifyAsync(JsonWebToken token, TokenValidationParameters rules)
     {
-        var result = await _handler.ValidateTokenAsync(token, _rules);
+        var result = await _handler.ValidateTokenAsync(token, rules);
         return result.IsValid
             ? JsonSerializer.Deserialize(
                 Base64UrlEncoder.DecodeBytes(token.EncodedPayload),
