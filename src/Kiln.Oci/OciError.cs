@@ -40,7 +40,8 @@ public static class ErrorCodes
     public static readonly ErrorCode PreconditionFailed = new("PRECONDITION_FAILED", 412);
     public static readonly ErrorCode Unsupported = new("UNSUPPORTED", 404);
     public static readonly ErrorCode MethodUnsupported = new("UNSUPPORTED", 405);
-    public static readonly ErrorCode NotAcceptable = new("MANIFEST_UNKNOWN", 406);
+    public static readonly ErrorCode AddressTooLong = new("UNSUPPORTED", 414);
+    public static readonly ErrorCode HeadersTooLarge = new("UNSUPPORTED", 431);
     public static readonly ErrorCode TooManyRequests = new("TOOMANYREQUESTS", 429);
     public static readonly ErrorCode HostRefused = new("DENIED", 421);
     public static readonly ErrorCode Internal = new("UNKNOWN", 500);

@@ -50,8 +50,7 @@ public static partial class KilnServer
             // Blobs are large; every endpoint has a limit of its own.
             kestrel.Limits.MaxRequestBodySize = null;
             kestrel.Limits.MinRequestBodyDataRate = new(options.MinBytesPerSecond, options.SlowClientGrace);
-            // Room for a manifest's tags in its query.
-            kestrel.Limits.MaxRequestLineSize = 16 << 10;
+            RequestLimits.Apply(kestrel.Limits);
             Listening.Configure(kestrel, options);
             Management.Listen(kestrel, options.Operation);
         });
@@ -105,6 +104,11 @@ public static partial class KilnServer
 
         var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(KilnServer));
         LogListening(log, string.Join(' ', app.Urls), Path.GetFullPath(options.DataDirectory));
+        if (ConnectionLimit.Of(options) is var connections && connections < options.MaxConnections)
+        {
+            LogFewConnections(log, connections, options.MaxConnections);
+        }
+
         await app.WaitForShutdownAsync(cancel);
     }
 
@@ -195,7 +199,9 @@ public static partial class KilnServer
         app.UseMiddleware<OciErrorMiddleware>();
         if (options.Access.TrustedProxies.Count > 0)
         {
-            app.UseForwardedHeaders(Proxies.Options(options.Access.TrustedProxies));
+            var proxies = Proxies.Options(options.Access.TrustedProxies);
+            app.Use(Proxies.WarnOfForwarded(proxies, app.Services.GetRequiredService<ILoggerFactory>()));
+            app.UseForwardedHeaders(proxies);
         }
 
         if (mode != AccessMode.Policy && ListenAddresses.Parse(options.Urls).All(a => a.IsLoopback))
@@ -234,4 +240,10 @@ public static partial class KilnServer
 
     [LoggerMessage(Level = LogLevel.Information, Message = "listening on {Urls}, keeping data in {Directory}")]
     private static partial void LogListening(ILogger log, string urls, string directory);
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "only {Connections} connections are taken at a time, not {Wanted}, since this process may open few files (ulimit -n)"
+    )]
+    private static partial void LogFewConnections(ILogger log, int connections, int wanted);
 }

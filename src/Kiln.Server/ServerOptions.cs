@@ -37,6 +37,11 @@ public sealed record ServerOptions
     public int MaxUploads { get; init; } = 10_000;
 
     /// <summary>
+    /// Connections open at one time, as far as the process may open so many files; those beyond are closed unheard.
+    /// </summary>
+    public int MaxConnections { get; init; } = 10_000;
+
+    /// <summary>
     /// Bytes a second that a request's body has to bring on average. Slower clients are cut off; an upload can be resumed.
     /// </summary>
     public double MinBytesPerSecond { get; init; } = 240;

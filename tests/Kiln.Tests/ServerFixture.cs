@@ -92,6 +92,11 @@ public sealed class TestServer : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        if (!Directory.Exists(DataDirectory))
+        {
+            return;
+        }
+
         await StopAsync();
         for (var i = 0; i < Servers; i++)
         {

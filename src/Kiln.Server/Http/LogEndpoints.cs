@@ -103,6 +103,8 @@ internal sealed class LogEndpoints(JobReader jobs, JobLog log, LogEvents events,
             return;
         }
 
+        // A build may be silent for long: that it is followed has to be known before.
+        await context.Response.Body.FlushAsync(context.Cancel);
         while (true)
         {
             var next = wakeups.Next(Wakeups.Job(job));

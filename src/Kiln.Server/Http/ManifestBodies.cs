@@ -31,6 +31,8 @@ internal sealed class ManifestBodies(ServerOptions options, TimeProvider time) :
 
         using var late = new CancellationTokenSource(Patience, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(late.Token, context.Cancel);
+        // Not by a token to the read itself: a body whose read was broken off cannot be drained for the answer.
+        using var wake = either.Token.Register(context.Request.BodyReader.CancelPendingRead);
         var body = new ManifestBody();
         try
         {
@@ -58,21 +60,43 @@ internal sealed class ManifestBodies(ServerOptions options, TimeProvider time) :
     // The announced length is only believed as far as bytes have come.
     private async Task FillAsync(ManifestBody body, V2Context context, CancellationToken cancel)
     {
-        var buffer = new byte[16 << 10];
-        while (await context.Request.Body.ReadAsync(buffer, cancel) is > 0 and var read)
+        var reader = context.Request.BodyReader;
+        while (true)
         {
-            if (body.Length + read > options.MaxManifestBytes)
+            var result = await reader.ReadAsync(context.Cancel);
+            var part = result.Buffer;
+            try
             {
-                throw TooLarge();
+                cancel.ThrowIfCancellationRequested();
+                await MakeRoomAsync(body, part.Length, cancel);
+                foreach (var segment in part)
+                {
+                    body.Append(segment.Span);
+                }
+            }
+            finally
+            {
+                reader.AdvanceTo(part.End);
             }
 
-            if (body.Length + read > Small && !body.HasPlace)
+            if (result.IsCompleted)
             {
-                await _places.WaitAsync(cancel);
-                body.Take(_places);
+                return;
             }
+        }
+    }
 
-            body.Append(buffer.AsSpan(0, read));
+    private async Task MakeRoomAsync(ManifestBody body, long more, CancellationToken cancel)
+    {
+        if (body.Length + more > options.MaxManifestBytes)
+        {
+            throw TooLarge();
+        }
+
+        if (body.Length + more > Small && !body.HasPlace)
+        {
+            await _places.WaitAsync(cancel);
+            body.Take(_places);
         }
     }
 

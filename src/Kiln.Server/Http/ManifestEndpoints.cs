@@ -116,7 +116,7 @@ internal sealed class ManifestEndpoints(
             Precondition = context.Precondition(),
             Principal = context.Principal.Name,
             MayBuild = context.Caller.May(context.Repository, Rights.Build),
-            Origin = $"{context.Request.Scheme}://{context.Request.Host}",
+            Origin = context.Request.Host.HasValue ? $"{context.Request.Scheme}://{context.Request.Host}" : null,
         };
         var stored = await manifests.PutAsync(push, trigger, context.Cancel);
         var headers = context.Response.Headers;

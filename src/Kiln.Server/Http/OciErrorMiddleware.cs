@@ -17,6 +17,7 @@ internal sealed partial class OciErrorMiddleware(RequestDelegate next, ILogger<O
         http.Response.Headers["Docker-Distribution-Api-Version"] = "registry/2.0";
         try
         {
+            RequestLimits.Check(http);
             await next(http);
         }
         catch (OciException e)

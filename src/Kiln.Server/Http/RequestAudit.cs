@@ -52,8 +52,9 @@ internal sealed class RequestAudit(AuditLog log)
             return;
         }
 
-        // The usual way to a token: nothing was tried yet.
-        if (need.Kind == NeedKind.Login && http.Request.Headers.Authorization.Count == 0)
+        // The usual way to a token: nothing was tried yet. Whoever has no login must not be able to fill the log either,
+        // until what matters in it is set aside and goes.
+        if (error?.Code == ErrorCodes.Unauthorized && http.Request.Headers.Authorization.Count == 0)
         {
             return;
         }

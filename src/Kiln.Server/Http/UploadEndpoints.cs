@@ -120,8 +120,8 @@ internal sealed class UploadEndpoints(
     private async Task Append(V2Context context)
     {
         var upload = Find(context);
-        var start = await CheckChunkAsync(context, upload);
-        var length = await uploads.AppendAsync(upload, start, context.Request.Body, context.Cancel);
+        var range = await CheckChunkAsync(context, upload);
+        var length = await uploads.AppendAsync(upload, range?.Start, Body(context, range), context.Cancel);
         WriteSession(context, upload, length, StatusCodes.Status202Accepted);
     }
 
@@ -129,16 +129,15 @@ internal sealed class UploadEndpoints(
     {
         var upload = Find(context);
         var digest = V2Context.ParseDigest(context.Query("digest") ?? "");
-        var start = await CheckChunkAsync(context, upload);
+        var range = await CheckChunkAsync(context, upload);
         await uploads.FinishAsync(
             upload,
             digest,
-            start,
-            context.Request.Body,
+            range?.Start,
+            Body(context, range),
             context.Cancel,
             leased.StagingOf(context)
         );
-        context.Response.Headers.Remove("Range");
         context.WriteCreated("blobs", digest);
     }
 
@@ -155,8 +154,14 @@ internal sealed class UploadEndpoints(
             "there is no such upload in this repository; it may have been finished, cancelled or abandoned too long"
         );
 
+    // A body in chunks of its own is announced by its range alone.
+    private static Stream Body(V2Context context, ContentRange? range) =>
+        range is null || context.Request.ContentLength is not null
+            ? context.Request.Body
+            : new ChunkBody(context.Request.Body, range.Length);
+
     // The size that was announced, and where in the blob the body belongs.
-    private async Task<long?> CheckChunkAsync(V2Context context, Upload upload)
+    private async Task<ContentRange?> CheckChunkAsync(V2Context context, Upload upload)
     {
         CheckSize(context);
         if (context.Request.Headers.ContentRange.ToString() is not { Length: > 0 } header)
@@ -165,23 +170,27 @@ internal sealed class UploadEndpoints(
         }
 
         var length = await uploads.LengthAsync(upload, context.Cancel);
-        // A refusal tells where to go on.
-        SetSession(context, upload, length);
         var range = ContentRange.Parse(header);
         if (range is null || range.Start != length)
         {
+            // A refusal tells where to go on.
+            SetSession(context, upload, length);
             throw new OciException(
                 ErrorCodes.BlobUploadRange,
                 $"the Content-Range '{V2Context.Shorten(header)}' does not go on at byte {length}, the next of this upload"
             );
         }
 
-        return context.Request.ContentLength is { } announced && announced != range.Length
-            ? throw new OciException(
+        if (context.Request.ContentLength is { } announced && announced != range.Length)
+        {
+            SetSession(context, upload, length);
+            throw new OciException(
                 ErrorCodes.SizeInvalid,
                 $"the Content-Range has {range.Length} bytes, but Content-Length is {announced}"
-            )
-            : range.Start;
+            );
+        }
+
+        return range;
     }
 
     private void CheckSize(V2Context context)

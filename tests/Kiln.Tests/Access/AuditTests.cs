@@ -40,7 +40,7 @@ public sealed class AuditTests
             $"root blob.delete team/app  {blob} done ",
             $"root blob.delete team/app  {blob} failed BLOB_UNKNOWN",
             "other tag.delete team/app 1.0  refused DENIED",
-            "anonymous read team/app   refused UNAUTHORIZED",
+            // Nothing of the one who brought no credentials: the usual way to a token, and anybody could fill the log.
             "anonymous login    refused ",
         ];
         Assert.Equal(

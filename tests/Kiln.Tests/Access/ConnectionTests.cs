@@ -104,7 +104,7 @@ public sealed class ConnectionTests
         );
 
         using var response = await server.SendAsync(
-            null,
+            "Bearer wrong",
             "GET",
             "team/app/tags/list",
             ("X-Forwarded-For", "203.0.113.9"),

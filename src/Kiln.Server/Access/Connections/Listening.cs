@@ -11,6 +11,7 @@ internal static class Listening
 {
     public static void Configure(KestrelServerOptions kestrel, ServerOptions options)
     {
+        kestrel.Limits.MaxConcurrentConnections = ConnectionLimit.Of(options);
         foreach (var address in ListenAddresses.Parse(options.Urls))
         {
             if (address.EndPoint is { } endPoint)

@@ -1,12 +1,12 @@
 namespace Kiln.Server.Configuration.Sections;
 
-/// <summary><c>registry</c>: what may be pushed, and how slowly.</summary>
+/// <summary><c>registry</c>: what may be pushed, how slowly, and by how many.</summary>
 internal static class RegistrySection
 {
     public static Field<ServerOptions> Field { get; } =
         new Section<ServerOptions, ServerOptions>(
             "registry",
-            "What may be pushed, and how slowly.",
+            "What may be pushed, how slowly, and by how many.",
             o => o,
             (_, o) => o,
             new Field<ServerOptions, SparseManifests>(
@@ -66,6 +66,16 @@ internal static class RegistrySection
                 Kinds.Duration(TimeSpan.FromSeconds(2), TimeSpan.FromHours(1)),
                 o => o.SlowClientGrace,
                 (o, v) => o with { SlowClientGrace = v }
+            ),
+            new Field<ServerOptions, int>(
+                "max-connections",
+                "Connections open at a time, as far as the process may open so many files; those beyond are closed at once.",
+                Kinds.Whole(16, 1_000_000),
+                o => o.MaxConnections,
+                (o, v) => o with { MaxConnections = v }
             )
+            {
+                Flag = new("--max-connections"),
+            }
         );
 }
