@@ -8,6 +8,9 @@ public sealed record RegistryClientOptions
     /// <summary>Registries, as <c>host[:port]</c>, that are spoken to without TLS. Loopback always is.</summary>
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
 
+    /// <summary>Where registries answer that do so elsewhere than at their names: the root of their API, without <c>/v2/</c>.</summary>
+    public IReadOnlyDictionary<string, Uri> Addresses { get; init; } = new Dictionary<string, Uri>();
+
     /// <summary>Who to be; nobody by default.</summary>
     public ICredentialSource Credentials { get; init; } = NoCredentials.Instance;
 

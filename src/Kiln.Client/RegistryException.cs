@@ -47,6 +47,9 @@ public sealed class RegistryException : Exception
     /// <summary>The HTTP status, where there was an answer.</summary>
     public int? Status { get; init; }
 
+    /// <summary>How long the registry asked to be left alone, where it did.</summary>
+    public TimeSpan? RetryAfter { get; init; }
+
     /// <summary>The code of the first error in the registry's answer, for example <c>NAME_UNKNOWN</c>.</summary>
     public string? Code { get; init; }
 }

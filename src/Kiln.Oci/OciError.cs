@@ -46,6 +46,7 @@ public static class ErrorCodes
     public static readonly ErrorCode HostRefused = new("DENIED", 421);
     public static readonly ErrorCode Internal = new("UNKNOWN", 500);
     public static readonly ErrorCode StorageFull = new("UNAVAILABLE", 507);
+    public static readonly ErrorCode UpstreamBroken = new("UNAVAILABLE", 502);
     public static readonly ErrorCode Unavailable = new("UNAVAILABLE", 503);
 }
 
@@ -55,6 +56,9 @@ public static class ErrorCodes
 /// </summary>
 public sealed record OciError(ErrorCode Code, string Message, JsonElement? Detail = null)
 {
+    /// <summary>When to try again, where that is known.</summary>
+    public TimeSpan? RetryAfter { get; init; }
+
     public override string ToString() => $"{Code.Code}: {Message}";
 }
 

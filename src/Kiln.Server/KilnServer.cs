@@ -15,6 +15,7 @@ using Kiln.Server.Metadata.Postgres;
 using Kiln.Server.Metadata.Sqlite;
 using Kiln.Server.Operation;
 using Kiln.Server.Registry;
+using Kiln.Server.Registry.Upstreams;
 using Kiln.Server.Storage;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
@@ -138,6 +139,7 @@ public static partial class KilnServer
             .AddSingleton<CondemnedBlobs>()
             .AddSingleton<Uploads>();
         services.AddSingleton<Manifests>().AddSingleton<Tags>().AddSingleton<Referrers>();
+        services.AddUpstreams();
         services.AddHostedService<UploadExpiry>();
         services.AddRegistryRules(options);
         services.AddBuilds(options.Build);
@@ -230,7 +232,12 @@ public static partial class KilnServer
     }
 
     private static V2Router Router(IServiceProvider services, string root) =>
-        new(services.GetRequiredService<Gate>(), services.GetRequiredService<RequestAudit>(), root);
+        new(
+            services.GetRequiredService<Gate>(),
+            services.GetRequiredService<RequestAudit>(),
+            services.GetRequiredService<UpstreamTable>(),
+            root
+        );
 
     private static Task NotFound(HttpContext http)
     {

@@ -56,6 +56,9 @@ public sealed record ServerOptions
 
     public BuildOptions Build { get; init; } = new();
 
+    /// <summary>Registries whose content can be pulled through this one.</summary>
+    public IReadOnlyList<UpstreamOptions> Upstreams { get; init; } = [];
+
     public AccessOptions Access { get; init; } = new();
 
     public CollectionOptions Collection { get; init; } = new();

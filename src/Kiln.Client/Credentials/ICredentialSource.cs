@@ -5,6 +5,9 @@ namespace Kiln.Client.Credentials;
 /// <summary>A login: a user and password, or an identity token (OAuth2 refresh token) in place of them.</summary>
 public sealed record Login(string User, string Password, string? IdentityToken = null)
 {
+    /// <summary>A token that the registry takes as it is, in place of one from its token server.</summary>
+    public string? BearerToken { get; init; }
+
     public override string ToString() => $"login of {User}";
 }
 

@@ -62,6 +62,11 @@ internal sealed class Authenticator(RegistryClientOptions options)
             return Basic(login);
         }
 
+        if (login?.BearerToken is { } ready)
+        {
+            return new AuthenticationHeaderValue("Bearer", ready);
+        }
+
         var token = await FetchTokenAsync(call, challenge, login, http, cancel);
         _tokens[(call.Host, Scope(call))] = token;
         return new AuthenticationHeaderValue("Bearer", token.Value);

@@ -126,7 +126,7 @@ internal sealed class RegistryTransport : IDisposable
         }
 
         var challenges = response.Headers.TryGetValues("WWW-Authenticate", out var values) ? values.ToArray() : [];
-        var origin = RegistryAddress.Of(call.Host, _options.InsecureRegistries);
+        var origin = Origin(call);
         var answer = await _authenticator.AnswerAsync(call, challenges, Via(origin), cancel);
         if (answer is null || answer.Equals(authorization))
         {
@@ -143,7 +143,7 @@ internal sealed class RegistryTransport : IDisposable
         CancellationToken cancel
     )
     {
-        var origin = RegistryAddress.Of(call.Host, _options.InsecureRegistries);
+        var origin = Origin(call);
         var uri = new Uri(origin, call.Target);
         for (var redirects = 0; ; redirects++)
         {
@@ -203,6 +203,11 @@ internal sealed class RegistryTransport : IDisposable
         }
     }
 
+    private Uri Origin(Call call) =>
+        _options.Addresses.TryGetValue(call.Host, out var address)
+            ? address
+            : RegistryAddress.Of(call.Host, _options.InsecureRegistries);
+
     private HttpClient Via(Uri uri) => uri.IsLoopback ? _direct : _proxied;
 
     private HttpClient Client(bool useProxy)
@@ -256,7 +261,7 @@ internal sealed class RegistryTransport : IDisposable
             : asked;
     }
 
-    private static async Task<RegistryException> RefusalAsync(
+    private async Task<RegistryException> RefusalAsync(
         Call call,
         HttpResponseMessage response,
         CancellationToken cancel
@@ -279,6 +284,7 @@ internal sealed class RegistryTransport : IDisposable
             Host = call.Host,
             Status = status,
             Code = first?.Code,
+            RetryAfter = RetryAfter(response),
         };
     }
 

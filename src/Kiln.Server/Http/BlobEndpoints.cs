@@ -2,12 +2,20 @@ using Kiln.Oci;
 using Kiln.Server.Access.Guard;
 using Kiln.Server.Audit;
 using Kiln.Server.Registry;
+using Kiln.Server.Registry.Upstreams;
 using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Http;
 
 /// <summary>Pulling and deleting blobs (distribution-spec, "Pulling blobs", "Deleting Blobs"): end-2, end-10.</summary>
-internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferBuffers buffers, TimeProvider time)
+internal sealed class BlobEndpoints(
+    Blobs blobs,
+    LeasedContent leased,
+    UpstreamTable upstreams,
+    CachedBlobs cache,
+    TransferBuffers buffers,
+    TimeProvider time
+)
 {
     private const int BufferSize = 256 << 10;
     private const int Unblocked = 32 << 10;
@@ -23,7 +31,10 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
     private async Task Get(V2Context context)
     {
         var digest = context.DigestAt(0);
-        if (await leased.PromiseBlobAsync(context, digest) is not { } size)
+        var known = await leased.PromiseBlobAsync(context, digest);
+        await using var coming = known is null ? await ComingAsync(context, digest) : null;
+        known ??= coming?.Size ?? await SizeThereAsync(context, digest);
+        if (known is not { } size)
         {
             // Not thrown: clients ask for what is not there with every push.
             await OciErrorWriter.WriteAsync(context.Http, Unknown(context, digest));
@@ -48,7 +59,7 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
             );
         }
 
-        if (!context.IsHead && blobs.LinkVisible(digest) is { } link)
+        if (!context.IsHead && coming is null && blobs.LinkVisible(digest) is { } link)
         {
             Redirect(response, link);
             return;
@@ -65,7 +76,7 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
 
         if (!context.IsHead)
         {
-            await SendAsync(context, digest, range.Offset, response.ContentLength.Value);
+            await SendAsync(context, digest, range.Offset, response.ContentLength.Value, coming);
         }
     }
 
@@ -78,6 +89,17 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
         response.Headers.CacheControl = "private, no-store";
         response.ContentLength = 0;
     }
+
+    // What an upstream has and this registry has not, on its way.
+    private Task<BlobReader?> ComingAsync(V2Context context, Digest digest) =>
+        !context.IsHead && leased.MayFetch(context) && upstreams.Of(context.Repository) is { } upstream
+            ? cache.OpenAsync(upstream, context.Repository, digest, context.Cancel)
+            : Task.FromResult<BlobReader?>(null);
+
+    private Task<long?> SizeThereAsync(V2Context context, Digest digest) =>
+        context.IsHead && leased.MayFetch(context) && upstreams.Of(context.Repository) is { } upstream
+            ? cache.SizeAsync(upstream, context.Repository, digest, context.Cancel)
+            : leased.PromiseBlobAsync(context, digest).AsTask();
 
     private async Task Delete(V2Context context)
     {
@@ -95,10 +117,12 @@ internal sealed class BlobEndpoints(Blobs blobs, LeasedContent leased, TransferB
             : ByteRange.Parse(context.Request.Headers.Range.ToString(), size);
     }
 
-    private async Task SendAsync(V2Context context, Digest digest, long offset, long length)
+    private async Task SendAsync(V2Context context, Digest digest, long offset, long length, BlobReader? coming)
     {
+        coming?.StartAt(offset);
         await using var content =
-            await blobs.OpenVisibleAsync(digest, offset, length, context.Cancel)
+            (Stream?)coming
+            ?? await blobs.OpenVisibleAsync(digest, offset, length, context.Cancel)
             ?? throw new OciException(Unknown(context, digest));
         var buffer = buffers.Rent((int)Math.Min(BufferSize, Math.Max(length, 1)));
         try

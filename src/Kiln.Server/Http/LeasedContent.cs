@@ -28,6 +28,9 @@ internal sealed class LeasedContent(
             )
             : null;
 
+    /// <summary>Whether what an upstream has may be fetched for the request: not for a lease whose requester may not pull it.</summary>
+    public bool MayFetch(V2Context context) => context.Caller.Lease is not { } lease || MayRead(context, lease);
+
     /// <summary>
     /// The size of a blob that the request may read, which stays long enough to be referred to then; null where there is
     /// none.

@@ -3,6 +3,7 @@ using Kiln.Server.Access.Guard;
 using Kiln.Server.Access.Policies;
 using Kiln.Server.Audit;
 using Kiln.Server.Registry;
+using Kiln.Server.Registry.Upstreams;
 using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Http;
@@ -14,6 +15,8 @@ internal sealed class ManifestEndpoints(
     ManifestBodies bodies,
     LeasedContent leased,
     WaitingPulls waiting,
+    UpstreamTable upstreams,
+    CachedManifests cache,
     IPushTrigger? trigger = null
 )
 {
@@ -23,9 +26,27 @@ internal sealed class ManifestEndpoints(
             .Map("PUT", "{name}/manifests/{}", Need.Push(AuditActions.ManifestPush) with { Lease = LeaseUse.Push }, Put)
             .Map("DELETE", "{name}/manifests/{}", Need.Delete(AuditActions.ManifestDelete), Delete);
 
-    private async Task Get(V2Context context)
+    private Task Get(V2Context context)
     {
         var reference = ManifestReference.Parse(context[0]);
+        return upstreams.Of(context.Repository) is { } upstream && leased.MayFetch(context)
+            ? GetThroughAsync(context, upstream, reference)
+            : GetAsync(context, reference);
+    }
+
+    private async Task GetThroughAsync(V2Context context, Upstream upstream, ManifestReference reference)
+    {
+        var (digest, tag) = (reference.Digest, reference.Tag);
+        if (await cache.RefreshAsync(upstream, context.Repository, digest, tag, context.Cancel) is { } warning)
+        {
+            context.Response.Headers.Warning = warning;
+        }
+
+        await GetAsync(context, reference);
+    }
+
+    private async Task GetAsync(V2Context context, ManifestReference reference)
+    {
         var manifest = (context.IsHead, reference) switch
         {
             _ when context.Caller.Lease is { } lease => leased.Manifest(

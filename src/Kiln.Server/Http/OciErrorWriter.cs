@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Kiln.Oci;
@@ -28,6 +29,11 @@ internal static class OciErrorWriter
         var body = JsonSerializer.SerializeToUtf8Bytes(envelope, Json.ErrorEnvelope);
         var response = http.Response;
         response.StatusCode = error.Code.Status;
+        if (error.RetryAfter is { } wait)
+        {
+            response.Headers.RetryAfter = Math.Ceiling(wait.TotalSeconds).ToString(CultureInfo.InvariantCulture);
+        }
+
         if (error.Code.Status == StatusCodes.Status429TooManyRequests && response.Headers.RetryAfter.Count == 0)
         {
             // "the registry SHOULD" say when to come back; who knows it better has said so already.

@@ -2,12 +2,13 @@ using System.Text.Json;
 using Kiln.Oci;
 using Kiln.Server.Access.Guard;
 using Kiln.Server.Registry;
+using Kiln.Server.Registry.Upstreams;
 using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Http;
 
 /// <summary>Listing tags (distribution-spec, "Listing Tags"): end-8.</summary>
-internal sealed class TagEndpoints(Tags tags)
+internal sealed class TagEndpoints(Tags tags, UpstreamTable upstreams, CachedLists cache)
 {
     public void Map(V2Router router) => router.Map("GET", "{name}/tags/list", Need.Pull, List);
 
@@ -16,7 +17,7 @@ internal sealed class TagEndpoints(Tags tags)
         var asked = context.PageSize();
         var limit = Math.Min(asked ?? V2Context.MaxPage, V2Context.MaxPage);
         var page =
-            tags.List(context.Repository, context.Query("last"), limit)
+            await PageAsync(context, context.Query("last"), limit)
             ?? throw new OciException(ErrorCodes.NameUnknown, $"there is no repository {context.Repository}");
         if (asked is null && page.More)
         {
@@ -32,6 +33,25 @@ internal sealed class TagEndpoints(Tags tags)
 
         var list = new TagList(context.Repository.Value, page.Items);
         await context.WriteJsonAsync(JsonSerializer.SerializeToUtf8Bytes(list, OciJson.Default.TagList));
+    }
+
+    private async Task<Page<string>?> PageAsync(V2Context context, string? last, int limit)
+    {
+        if (upstreams.Of(context.Repository) is not { } upstream)
+        {
+            return tags.List(context.Repository, last, limit);
+        }
+
+        if (await cache.TagsAsync(upstream, context.Repository, context.Cancel) is not { } list)
+        {
+            return null;
+        }
+
+        context.Response.Headers.Warning = list.Warning;
+        return Page<string>.Of(
+            limit,
+            [.. list.Items.SkipWhile(tag => string.CompareOrdinal(tag, last ?? "") <= 0).Take(limit + 1)]
+        );
     }
 
     // Who names no n gets every tag in one answer, since many clients follow no Link; but not from memory.
@@ -57,7 +77,7 @@ internal sealed class TagEndpoints(Tags tags)
 
             json.Flush();
             await body.FlushAsync(context.Cancel);
-            next = next.More ? tags.List(context.Repository, last, V2Context.MaxPage) : null;
+            next = next.More ? await PageAsync(context, last, V2Context.MaxPage) : null;
         }
 
         json.WriteEndArray();

@@ -2,7 +2,9 @@ using System.Diagnostics.CodeAnalysis;
 using Kiln.Oci;
 using Kiln.Server.Access;
 using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Policies;
 using Kiln.Server.Metering;
+using Kiln.Server.Registry.Upstreams;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 
@@ -17,7 +19,7 @@ internal delegate Task V2Handler(V2Context context);
 /// no route without a word on who may use it.
 /// </summary>
 /// <param name="root">What every path begins with, with a slash at its end.</param>
-internal sealed class V2Router(Gate gate, RequestAudit audit, string root)
+internal sealed class V2Router(Gate gate, RequestAudit audit, UpstreamTable upstreams, string root)
 {
     /// <summary>The registry's own paths.</summary>
     public const string Root = "/v2/";
@@ -108,12 +110,16 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, string root)
         Caller? caller = null;
         try
         {
+            var named = IsRead(http) && repository is not null ? Named(http, repository) : null;
+            repository = named ?? repository;
             caller = await gate.AdmitAsync(http, target.Need, repository);
+            RefuseIntoUpstream(target.Need, repository);
             var context = new V2Context(http, caller, repository, parameters);
-            if (
-                repository is not null
-                && (HttpMethods.IsGet(http.Request.Method) || HttpMethods.IsHead(http.Request.Method))
-            )
+            if (named is not null)
+            {
+                http.Response.Headers["OCI-Namespace"] = upstreams.Of(named)!.Host;
+            }
+            else if (repository is not null && IsRead(http))
             {
                 context.AnswerNamespace();
             }
@@ -127,6 +133,28 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, string root)
         }
 
         audit.Done(http, target.Need, caller, repository, parameters);
+    }
+
+    private static bool IsRead(HttpContext http) =>
+        HttpMethods.IsGet(http.Request.Method) || HttpMethods.IsHead(http.Request.Method);
+
+    // Who names the registry whose content is wanted (distribution-spec, "Registry Proxying") gets it under the name that
+    // it has here, which is the one that rights are about.
+    private RepositoryName? Named(HttpContext http, RepositoryName repository) =>
+        http.Request.Query["ns"].ToString() is { Length: > 0 } host ? upstreams.Named(host, repository) : null;
+
+    private void RefuseIntoUpstream(Need need, RepositoryName? repository)
+    {
+        if ((need.Rights & (Rights.Push | Rights.Build)) != Rights.None && repository is not null)
+        {
+            if (upstreams.Of(repository) is { } upstream)
+            {
+                throw new OciException(
+                    ErrorCodes.MethodUnsupported,
+                    $"{repository} mirrors a repository of {upstream.Host} and is changed there only; push to a name that does not begin with {upstream.Prefix}/"
+                );
+            }
+        }
     }
 
     // The raw target behind the root, or null: what a client encoded as %2F must not become a slash in a name.

@@ -28,6 +28,11 @@ internal sealed record ManifestPush
     /// <summary>Whether a recipe that is pushed may be built.</summary>
     public bool MayBuild { get; init; } = true;
 
+    /// <summary>
+    /// A copy of what another registry has: what it refers to comes when somebody wants it, and may be missing until then.
+    /// </summary>
+    public bool IsCopy { get; init; }
+
     /// <summary>Scheme and host under which the client reached the registry, for addresses in notices; null gives paths.</summary>
     public string? Origin { get; init; }
 }

@@ -202,7 +202,11 @@ internal sealed class Manifests(
             push.Precondition?.Check(transaction, repository, first);
         }
 
-        CheckReferences(transaction, repository, manifest);
+        if (!push.IsCopy)
+        {
+            CheckReferences(transaction, repository, manifest);
+        }
+
         // Before anything is written: a build that is refused ends in the same transaction.
         if (Refusal(transaction, repository, push, digest, manifest) is { } refusal)
         {

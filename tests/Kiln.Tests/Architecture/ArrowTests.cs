@@ -31,7 +31,7 @@ public sealed partial class ArrowTests
         ["Builds"] = ["Registry", "Storage", "Metadata", "Audit", "Metering"],
         // What leaves goes through the registry's own operations; Metadata: what is to go is found by its rows.
         ["Collection"] = ["Registry", "Metadata", "Audit"],
-        // Configuration: rules name repositories by patterns.
+        // Configuration: rules, and which repositories of an upstream may be pulled, are patterns of names.
         ["Registry"] = ["Storage", "Metadata", "Configuration", "Metering"],
         // A bucket has neither locks nor transactions: whose an upload is stands in rows.
         ["Storage"] = ["Metadata"],

@@ -53,7 +53,13 @@ internal static class Calls
         string location,
         Digest digest,
         byte[] body
-    ) => http.SendAsync("PUT", $"{location}?digest={digest}", body, MediaTypes.OctetStream);
+    ) =>
+        http.SendAsync(
+            "PUT",
+            $"{location}{(location.Contains('?', StringComparison.Ordinal) ? '&' : '?')}digest={digest}",
+            body,
+            MediaTypes.OctetStream
+        );
 
     /// <summary>Pushes a blob and returns its digest.</summary>
     public static async Task<Digest> PushBlobAsync(

@@ -13,6 +13,7 @@ internal static class AllSections
                 .. ServerSection.Fields,
                 StorageSection.Field,
                 RegistrySection.Field,
+                UpstreamsSection.Field,
                 AccessSection.Field,
                 BuildsSection.Field,
                 CollectionSection.Field,

@@ -1,0 +1,119 @@
+using Kiln.Client;
+using Kiln.Client.Credentials;
+using Kiln.Client.Registry;
+using Kiln.Oci;
+
+namespace Kiln.Server.Registry.Upstreams;
+
+/// <summary>One address of an upstream.</summary>
+internal sealed class UpstreamEndpoint : IDisposable
+{
+    private static readonly TimeSpan ShortRest = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan BusyRest = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan LongestRest = TimeSpan.FromMinutes(5);
+
+    private readonly TimeProvider _time;
+    private readonly string _host;
+    private readonly string _path;
+    private volatile Pause? _pause;
+
+    /// <param name="options">The upstream.</param>
+    /// <param name="url">Where it answers; null is at its name.</param>
+    /// <param name="time">For how long it is left alone.</param>
+    public UpstreamEndpoint(UpstreamOptions options, Uri? url, TimeProvider time)
+    {
+        _time = time;
+        _host = options.Host;
+        _path = url?.AbsolutePath.Trim('/') ?? "";
+        Client = new RegistryClient(
+            new RegistryClientOptions
+            {
+                Addresses = url is null
+                    ? new Dictionary<string, Uri>()
+                    : new Dictionary<string, Uri>(StringComparer.OrdinalIgnoreCase)
+                    {
+                        [options.Host] = new Uri(url.GetLeftPart(UriPartial.Authority) + "/"),
+                    },
+                Credentials = new FileLogin(options),
+                Time = time,
+                // Somebody waits: whoever wants it again asks again, and what is here already is served meanwhile.
+                Attempts = 1,
+                ConnectTimeout = TimeSpan.FromSeconds(5),
+                IdleTimeout = TimeSpan.FromSeconds(30),
+            }
+        );
+    }
+
+    public RegistryClient Client { get; }
+
+    /// <summary>A repository of the upstream, as it is to be asked for at this address.</summary>
+    public RemoteRepository Named(RepositoryName remote) =>
+        new(_host, _path.Length == 0 ? remote : RepositoryName.Parse($"{_path}/{remote}"));
+
+    /// <summary>Why the address is left alone now; null where it is not.</summary>
+    public RegistryException? Resting()
+    {
+        if (_pause is not { } pause)
+        {
+            return null;
+        }
+
+        var left = pause.Until - _time.GetUtcNow();
+        if (left <= TimeSpan.Zero)
+        {
+            return null;
+        }
+
+        return new RegistryException(pause.Why.Fault, pause.Why.Action, pause.Why.Why, pause.Why)
+        {
+            Host = pause.Why.Host,
+            Status = pause.Why.Status,
+            Code = pause.Why.Code,
+            RetryAfter = left,
+        };
+    }
+
+    /// <summary>Leaves the address alone for as long as it asked for, or for a moment.</summary>
+    public void Rest(RegistryException why)
+    {
+        var rest = why.RetryAfter ?? (why.Status == 429 ? BusyRest : ShortRest);
+        _pause = new Pause(_time.GetUtcNow() + (rest < LongestRest ? rest : LongestRest), why);
+    }
+
+    public void Dispose() => Client.Dispose();
+
+    private sealed record Pause(DateTimeOffset Until, RegistryException Why);
+
+    /// <summary>The upstream's own login, for nobody else.</summary>
+    private sealed class FileLogin(UpstreamOptions options) : ICredentialSource
+    {
+        public Login? Find(string host, RepositoryName? repository)
+        {
+            if (!host.Equals(options.Host, StringComparison.OrdinalIgnoreCase))
+            {
+                return null;
+            }
+
+            return options.TokenFile is { } token ? new Login("", "") { BearerToken = FirstLine(token) }
+                : options is { User: { } user, PasswordFile: { } password } ? new Login(user, FirstLine(password))
+                : null;
+        }
+
+        // The message must not hold what the file does.
+        private string FirstLine(string file)
+        {
+            try
+            {
+                using var lines = File.OpenText(file);
+                return lines.ReadLine()?.Trim() is { Length: > 0 } line ? line : throw Unreadable("it is empty");
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw Unreadable(e.Message);
+            }
+        }
+
+        private RegistryException Unreadable(string why) =>
+            new(RegistryFault.NotAllowed, $"logging in to {options.Host}", $"the credentials cannot be read: {why}");
+    }
+}
