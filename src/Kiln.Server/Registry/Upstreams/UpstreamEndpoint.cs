@@ -8,7 +8,9 @@ namespace Kiln.Server.Registry.Upstreams;
 /// <summary>One address of an upstream.</summary>
 internal sealed class UpstreamEndpoint : IDisposable
 {
-    private static readonly TimeSpan ShortRest = TimeSpan.FromSeconds(5);
+    /// <summary>For how long an address that has no answer is left alone, where it does not say itself.</summary>
+    public static readonly TimeSpan ShortRest = TimeSpan.FromSeconds(5);
+
     private static readonly TimeSpan BusyRest = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan LongestRest = TimeSpan.FromMinutes(5);
 
@@ -47,8 +49,15 @@ internal sealed class UpstreamEndpoint : IDisposable
     public RegistryClient Client { get; }
 
     /// <summary>A repository of the upstream, as it is to be asked for at this address.</summary>
+    /// <exception cref="RegistryException">The name is too long there, so that nothing can have it.</exception>
     public RemoteRepository Named(RepositoryName remote) =>
-        new(_host, _path.Length == 0 ? remote : RepositoryName.Parse($"{_path}/{remote}"));
+        _path.Length == 0 ? new(_host, remote)
+        : RepositoryName.TryParse($"{_path}/{remote}", out var name) ? new(_host, name)
+        : throw new RegistryException(
+            RegistryFault.NotFound,
+            $"looking for {remote} at {_host}",
+            $"its name is too long below {_path}/"
+        );
 
     /// <summary>Why the address is left alone now; null where it is not.</summary>
     public RegistryException? Resting()

@@ -37,7 +37,8 @@ internal static class UpstreamErrors
                 $"{upstream.Host} answered for {remote} what cannot be used ({Words(e)}); nothing of it was kept"
             ),
         };
-        return new OciException(error with { RetryAfter = e.RetryAfter });
+        var wait = e.RetryAfter ?? (Upstream.IsOutage(e) ? UpstreamEndpoint.ShortRest : null);
+        return new OciException(error with { RetryAfter = wait });
     }
 
     /// <summary>What is here is served although the upstream should have been asked (distribution-spec, "Warnings").</summary>

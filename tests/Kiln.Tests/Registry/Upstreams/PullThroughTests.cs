@@ -4,6 +4,7 @@ using Kiln.Server;
 using Kiln.Server.Metadata;
 using Kiln.Server.Registry;
 using Kiln.TestPrograms;
+using Kiln.Tests.Collection;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Registry.Upstreams;
@@ -317,6 +318,47 @@ public sealed class PullThroughTests : IDisposable
         Assert.Equal(used[0], used[1]);
         Assert.True(used[2] > used[1]);
         Assert.True(used[3] > used[2]);
+    }
+
+    [Fact]
+    public async Task A_copy_without_a_tag_stays_as_long_as_somebody_wants_it()
+    {
+        var (manifest, _, _) = await PushAsync("library/app", "1");
+        await using var server = await StartAsync();
+        var path = $"hub/library/app/manifests/{Digest.Of(manifest)}";
+        for (var i = 0; i < 6; i++)
+        {
+            await server.Http.GetByteArrayAsync(path);
+            await CollectedServer.CollectAsync(server.Http);
+            server.Time.Advance(TimeSpan.FromDays(10));
+        }
+
+        Assert.Equal(1, _registry.Requests($"GET /v2/library/app/manifests/{Digest.Of(manifest)}"));
+        for (var i = 0; i < 3; i++)
+        {
+            await CollectedServer.CollectAsync(server.Http);
+            server.Time.Advance(CollectedServer.Long);
+        }
+
+        Assert.Equal(manifest, await server.Http.GetByteArrayAsync(path));
+        Assert.Equal(2, _registry.Requests($"GET /v2/library/app/manifests/{Digest.Of(manifest)}"));
+    }
+
+    [Fact]
+    public async Task A_tag_that_is_immutable_here_is_asked_for_once()
+    {
+        var (manifest, _, _) = await PushAsync("library/app", "1");
+        var rule = new ImmutabilityRule { Repositories = ["hub/**"], Tags = ["1*"] };
+        await using var server = await ThroughServer.StartAsync(
+            $"http://{_registry.Host}",
+            server: o => o with { Immutability = new ImmutabilityOptions { Rules = [rule] } }
+        );
+        await server.Http.GetByteArrayAsync("hub/library/app/manifests/1");
+        await PushAsync("library/app", "1");
+
+        server.Time.Advance(TimeSpan.FromDays(1));
+
+        Assert.Equal(manifest, await server.Http.GetByteArrayAsync("hub/library/app/manifests/1"));
     }
 
     [Fact]

@@ -1,18 +1,9 @@
 using Kiln.Server;
 using Kiln.TestPrograms;
+using Kiln.Tests.Collection;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Registry.Upstreams;
-
-/// <summary>A clock that runs as usual, and that tests set forward.</summary>
-internal sealed class ShiftedTime : TimeProvider
-{
-    private TimeSpan _shift;
-
-    public void Advance(TimeSpan by) => _shift += by;
-
-    public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + _shift;
-}
 
 /// <summary>A Kiln through which one other registry can be pulled, as <c>hub/…</c>, with a clock that tests move.</summary>
 internal sealed class ThroughServer : IAsyncDisposable
