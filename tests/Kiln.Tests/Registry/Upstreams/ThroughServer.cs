@@ -1,3 +1,4 @@
+using Kiln.Oci;
 using Kiln.Server;
 using Kiln.TestPrograms;
 using Kiln.Tests.Collection;
@@ -53,6 +54,21 @@ internal sealed class ThroughServer : IAsyncDisposable
 
     /// <summary>A client of a registry, with paths below <c>/v2/</c>.</summary>
     public static HttpClient ClientOf(string host) => new() { BaseAddress = new Uri($"http://{host}/v2/") };
+
+    /// <summary>Pushes an image of one layer to a registry.</summary>
+    public static async Task<(byte[] Manifest, byte[] Layer, Digest Blob)> PushAsync(
+        HttpClient there,
+        string name,
+        string tag,
+        int bytes = 100_000
+    )
+    {
+        var layer = Samples.Bytes(bytes);
+        var blob = await there.PushBlobAsync(name, layer);
+        var manifest = Samples.Image(Samples.Descriptor(layer, MediaTypes.OciLayerTar));
+        await there.PushAsync(name, manifest, tag);
+        return (manifest.Encode(), layer, blob);
+    }
 
     public ValueTask DisposeAsync() => _server.DisposeAsync();
 }

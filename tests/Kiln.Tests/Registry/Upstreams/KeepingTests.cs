@@ -1,0 +1,119 @@
+using System.Net;
+using Kiln.Oci;
+using Kiln.Server;
+using Kiln.Server.Metadata;
+using Kiln.Server.Registry;
+using Kiln.TestPrograms;
+using Kiln.Tests.Collection;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Kiln.Tests.Registry.Upstreams;
+
+/// <summary>How long what was pulled through stays.</summary>
+public sealed class KeepingTests : IDisposable
+{
+    private readonly DockerRegistry _registry = ThroughServer.RequireRegistry();
+    private readonly HttpClient _there;
+
+    public KeepingTests() => _there = ThroughServer.ClientOf(_registry.Host);
+
+    public void Dispose()
+    {
+        _there.Dispose();
+        _registry.Dispose();
+    }
+
+    private Task<ThroughServer> StartAsync(Func<UpstreamOptions, UpstreamOptions>? change = null) =>
+        ThroughServer.StartAsync($"http://{_registry.Host}", change);
+
+    private Task<(byte[] Manifest, byte[] Layer, Digest Blob)> PushAsync(
+        string name,
+        string tag,
+        int bytes = 100_000
+    ) => ThroughServer.PushAsync(_there, name, tag, bytes);
+
+    [Fact]
+    public async Task The_last_use_is_noted_once_an_hour()
+    {
+        var (manifest, _, _) = await PushAsync("library/app", "1");
+        await using var server = await StartAsync();
+        var used = new List<long>();
+        foreach (var minutes in new[] { 0, 30, 40, 61 })
+        {
+            server.Time.Advance(TimeSpan.FromMinutes(minutes));
+            await server.Http.GetByteArrayAsync("hub/library/app/manifests/1");
+            used.Add(
+                server
+                    .Server.Services.GetRequiredService<Database>()
+                    .Read(c =>
+                        c.Scalar<long>(
+                            "SELECT used FROM upstream_manifests WHERE digest = @digest",
+                            ("digest", Digest.Of(manifest).ToString())
+                        )
+                    )
+            );
+        }
+
+        Assert.Equal(used[0], used[1]);
+        Assert.True(used[2] > used[1]);
+        Assert.True(used[3] > used[2]);
+    }
+
+    [Fact]
+    public async Task A_copy_without_a_tag_stays_as_long_as_somebody_wants_it()
+    {
+        var (manifest, _, _) = await PushAsync("library/app", "1");
+        await using var server = await StartAsync();
+        var path = $"hub/library/app/manifests/{Digest.Of(manifest)}";
+        for (var i = 0; i < 6; i++)
+        {
+            await server.Http.GetByteArrayAsync(path);
+            await CollectedServer.CollectAsync(server.Http);
+            server.Time.Advance(TimeSpan.FromDays(10));
+        }
+
+        Assert.Equal(1, _registry.Requests($"GET /v2/library/app/manifests/{Digest.Of(manifest)}"));
+        for (var i = 0; i < 3; i++)
+        {
+            await CollectedServer.CollectAsync(server.Http);
+            server.Time.Advance(CollectedServer.Long);
+        }
+
+        Assert.Equal(manifest, await server.Http.GetByteArrayAsync(path));
+        Assert.Equal(2, _registry.Requests($"GET /v2/library/app/manifests/{Digest.Of(manifest)}"));
+    }
+
+    [Fact]
+    public async Task A_tag_that_is_immutable_here_is_asked_for_once()
+    {
+        var (manifest, _, _) = await PushAsync("library/app", "1");
+        var rule = new ImmutabilityRule { Repositories = ["hub/**"], Tags = ["1*"] };
+        await using var server = await ThroughServer.StartAsync(
+            $"http://{_registry.Host}",
+            server: o => o with { Immutability = new ImmutabilityOptions { Rules = [rule] } }
+        );
+        await server.Http.GetByteArrayAsync("hub/library/app/manifests/1");
+        await PushAsync("library/app", "1");
+
+        server.Time.Advance(TimeSpan.FromDays(1));
+
+        Assert.Equal(manifest, await server.Http.GetByteArrayAsync("hub/library/app/manifests/1"));
+    }
+
+    [Fact]
+    public async Task What_was_cached_can_be_deleted_and_comes_again()
+    {
+        var (manifest, layer, blob) = await PushAsync("library/app", "1");
+        await using var server = await StartAsync();
+        await server.Http.GetByteArrayAsync("hub/library/app/manifests/1");
+        await server.Http.GetByteArrayAsync($"hub/library/app/blobs/{blob}");
+
+        foreach (var path in new[] { $"manifests/{Digest.Of(manifest)}", $"blobs/{blob}" })
+        {
+            Assert.Equal(HttpStatusCode.Accepted, await server.Http.StatusAsync("DELETE", $"hub/library/app/{path}"));
+        }
+
+        Assert.Equal(manifest, await server.Http.GetByteArrayAsync("hub/library/app/manifests/1"));
+        Assert.Equal(layer, await server.Http.GetByteArrayAsync($"hub/library/app/blobs/{blob}"));
+    }
+}
