@@ -9,6 +9,7 @@ using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Collection;
+using Kiln.Server.Delivery;
 using Kiln.Server.Http;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
@@ -141,6 +142,7 @@ public static partial class KilnServer
         services.AddSingleton<Manifests>().AddSingleton<Tags>().AddSingleton<Referrers>();
         services.AddUpstreams();
         services.AddHostedService<UploadExpiry>();
+        services.AddDelivery(options.Events);
         services.AddRegistryRules(options);
         services.AddBuilds(options.Build);
         services.AddCollection(options);
@@ -161,7 +163,7 @@ public static partial class KilnServer
         }
 
         services.AddSingleton<TokenEndpoint>().AddSingleton<AdminEndpoints>();
-        services.AddSingleton<CollectionEndpoints>().AddSingleton<QuotaEndpoints>();
+        services.AddSingleton<CollectionEndpoints>().AddSingleton<QuotaEndpoints>().AddSingleton<DeliveryEndpoints>();
     }
 
     private static Database OpenDatabase(IServiceProvider services)
@@ -183,6 +185,7 @@ public static partial class KilnServer
         services.GetRequiredService<AdminEndpoints>().Map(admin);
         services.GetRequiredService<CollectionEndpoints>().Map(admin);
         services.GetRequiredService<QuotaEndpoints>().Map(admin);
+        services.GetRequiredService<DeliveryEndpoints>().Map(admin);
         services.GetRequiredService<DiscoveryEndpoints>().Map(router);
         services.GetRequiredService<CatalogEndpoints>().Map(router);
         services.GetRequiredService<UploadEndpoints>().Map(router);

@@ -1,5 +1,6 @@
 using System.Data.Common;
 using Kiln.Server.Access.Connections;
+using Kiln.Server.Delivery;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
 using Kiln.Server.Operation;
@@ -46,7 +47,7 @@ public static class ServerCheck
             Try($"certificate {certificate}", () => Certificate(options, time));
         }
 
-        Try("files", () => Readable(options.Operation.OtlpHeadersFile));
+        Try("files", () => Files(options));
         // The driver waits for a host that says nothing for as long as the address allows.
         await TryAsync("the database", Task.Run(() => $"database {Database(options)}"));
         if (options.Storage.Location is { } bucket)
@@ -109,11 +110,16 @@ public static class ServerCheck
         using var loaded = new ServerCertificate(options, time, NullLogger<ServerCertificate>.Instance);
     }
 
-    private static void Readable(string? file)
+    private static void Files(ServerOptions options)
     {
-        if (file is not null)
+        if (options.Operation.OtlpHeadersFile is { } headers)
         {
-            using var opened = File.OpenRead(file);
+            using var opened = File.OpenRead(headers);
+        }
+
+        foreach (var hook in options.Events.Webhooks)
+        {
+            Signature.Read(hook.SecretFile);
         }
     }
 

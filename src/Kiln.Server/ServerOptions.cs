@@ -70,6 +70,8 @@ public sealed record ServerOptions
     public QuotaOptions Quotas { get; init; } = new();
 
     public OperationOptions Operation { get; init; } = new();
+
+    public EventOptions Events { get; init; } = new();
 }
 
 /// <summary>Who is let in, and by which way. Without any of it: the server's own user and root, on loopback.</summary>

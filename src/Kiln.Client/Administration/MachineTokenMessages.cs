@@ -65,5 +65,7 @@ public sealed record TokenList([property: JsonPropertyName("tokens")] IReadOnlyL
 [JsonSerializable(typeof(CollectionLine))]
 [JsonSerializable(typeof(CollectionStatus))]
 [JsonSerializable(typeof(QuotaList))]
+[JsonSerializable(typeof(DeliveryList))]
+[JsonSerializable(typeof(DeliveryRetry))]
 [JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 public sealed partial class AdminJson : JsonSerializerContext;

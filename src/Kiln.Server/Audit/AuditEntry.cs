@@ -84,6 +84,7 @@ internal static class AuditActions
     public const string TokenIssue = "token.issue";
     public const string TokenRevoke = "token.revoke";
     public const string Collect = "gc.run";
+    public const string DeliveryRetry = "delivery.retry";
     public const string PolicyReload = "policy.reload";
 }
 

@@ -20,6 +20,9 @@ internal sealed partial class RequestWatch(
 {
     private const string IdHeader = "X-Request-Id";
     private const int MaxIdLength = 64;
+    private static readonly Func<ILogger, string, IDisposable?> LogScope = LoggerMessage.DefineScope<string>(
+        "request {RequestId}"
+    );
     private const string UnknownRoute = "unknown";
     private static readonly string[] Methods = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"];
 
@@ -29,6 +32,8 @@ internal sealed partial class RequestWatch(
         http.TraceIdentifier = id;
         http.Response.Headers[IdHeader] = id;
         var start = time.GetTimestamp();
+        // Text has no room for it.
+        using var scope = options.Operation.LogFormat == LogFormat.Json ? LogScope(log, id) : null;
         Meters.ActiveRequests.Add(1);
         try
         {

@@ -28,6 +28,8 @@ internal static class OperationServices
     public static void Format(this ILoggingBuilder logging, LogFormat format)
     {
         logging.ClearProviders();
+        // The framework's own scope has another id of the request, of its making.
+        logging.AddFilter("Microsoft.AspNetCore.Hosting.Diagnostics", LogLevel.None);
         if (format == LogFormat.Json)
         {
             // Scopes: the id and path of the request that a line belongs to.

@@ -1,6 +1,7 @@
 using System.Data.Common;
 using System.Text.Json;
 using Kiln.Oci;
+using Kiln.Server.Delivery;
 using Kiln.Server.Metadata;
 
 namespace Kiln.Server.Registry;
@@ -12,6 +13,7 @@ internal sealed class Manifests(
     Tags tags,
     ImmutableTags immutable,
     Quotas quotas,
+    Webhooks webhooks,
     ServerOptions options,
     TimeProvider time
 )
@@ -107,7 +109,8 @@ internal sealed class Manifests(
     public void Remove(DbTransaction transaction, long repository, RepositoryName name, Digest digest)
     {
         quotas.Remove(transaction, repository, name, digest);
-        tags.RemoveAll(transaction, repository, name, digest);
+        var untagged = tags.RemoveAll(transaction, repository, name, digest);
+        webhooks.Deleted(transaction, name, digest, untagged);
         Spare(transaction, repository, digest);
         transaction.Run(
             "DELETE FROM manifest_references WHERE repository = @repository AND manifest = @digest",
@@ -227,6 +230,8 @@ internal sealed class Manifests(
             tags.Set(transaction, repository, push.Repository, tag, digest);
         }
 
+        var size = push.Content.Length;
+        webhooks.Pushed(transaction, push.Repository, digest, manifest, size, push.Tags, push.Principal);
         var pushed = new ManifestPushed(
             repository,
             push.Repository,

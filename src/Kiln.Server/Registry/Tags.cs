@@ -1,5 +1,6 @@
 using System.Data.Common;
 using Kiln.Oci;
+using Kiln.Server.Delivery;
 using Kiln.Server.Metadata;
 using Kiln.Server.Storage;
 
@@ -11,6 +12,7 @@ internal sealed class Tags(
     TagJournal journal,
     ImmutableTags immutable,
     Quotas quotas,
+    Webhooks webhooks,
     TimeProvider time
 )
 {
@@ -51,8 +53,14 @@ internal sealed class Tags(
         );
 
     /// <summary>Removes the tags that point at a manifest.</summary>
+    /// <returns>Which.</returns>
     /// <exception cref="OciException"><c>DENIED</c>, 409: one of them is immutable.</exception>
-    public void RemoveAll(DbTransaction transaction, long repository, RepositoryName name, Digest digest)
+    public IReadOnlyList<string> RemoveAll(
+        DbTransaction transaction,
+        long repository,
+        RepositoryName name,
+        Digest digest
+    )
     {
         var removed = transaction.Query(
             "DELETE FROM tags WHERE repository = @repository AND digest = @digest RETURNING name",
@@ -64,6 +72,7 @@ internal sealed class Tags(
         removed.ForEach(tag => immutable.RequireDeletable(name, tag));
         var now = time.GetUtcNow();
         database.AfterCommit(transaction, () => removed.ForEach(tag => journal.Append(now, name, tag, digest: null)));
+        return removed;
     }
 
     /// <summary>Removes a tag; the manifest stays.</summary>
@@ -107,6 +116,7 @@ internal sealed class Tags(
 
         immutable.RequireDeletable(name, tag);
         quotas.AddTags(transaction, name, -1);
+        webhooks.Untagged(transaction, name, tag);
         var now = time.GetUtcNow();
         database.AfterCommit(transaction, () => journal.Append(now, name, tag, digest: null));
         return true;

@@ -50,6 +50,8 @@ public sealed class MatrixTests : IAsyncLifetime
         ["GET /v2/{name}/_build/v1/jobs/{}/leases/{}/log"] = "lease",
         ["PUT /v2/{name}/_build/v1/jobs/{}/leases/{}/result"] = "lease",
         ["GET /admin/v1/quotas"] = "admin",
+        ["GET /admin/v1/deliveries"] = "admin",
+        ["POST /admin/v1/deliveries/{}"] = "admin",
         ["GET /admin/v1/gc"] = "admin",
         ["POST /admin/v1/gc"] = "admin",
         ["GET /admin/v1/tokens"] = "admin",

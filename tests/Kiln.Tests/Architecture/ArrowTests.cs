@@ -24,20 +24,22 @@ public sealed partial class ArrowTests
     /// <summary>Folders of the server, and those that each may use. A folder always knows itself.</summary>
     private static readonly Dictionary<string, string[]> ServerFolders = new(StringComparer.Ordinal)
     {
-        ["Http"] = ["Access", "Registry", "Builds", "Audit", "Collection", "Metering"],
+        ["Http"] = ["Access", "Registry", "Builds", "Audit", "Collection", "Metering", "Delivery"],
         // Storage and Metadata: keys are files, machine tokens are rows. Configuration: the policy is a file of the same kind.
         ["Access"] = ["Registry", "Storage", "Metadata", "Audit", "Configuration", "Metering"],
         // Storage: what a lease pushes is in no repository yet, so the registry's operations cannot hold it.
-        ["Builds"] = ["Registry", "Storage", "Metadata", "Audit", "Metering"],
+        ["Builds"] = ["Registry", "Storage", "Metadata", "Audit", "Metering", "Delivery"],
         // What leaves goes through the registry's own operations; Metadata: what is to go is found by its rows.
         ["Collection"] = ["Registry", "Metadata", "Audit"],
         // Configuration: rules, and which repositories of an upstream may be pulled, are patterns of names.
-        ["Registry"] = ["Storage", "Metadata", "Configuration", "Metering"],
+        ["Registry"] = ["Storage", "Metadata", "Configuration", "Metering", "Delivery"],
         // A bucket has neither locks nor transactions: whose an upload is stands in rows.
         ["Storage"] = ["Metadata"],
         ["Metadata"] = ["Metering"],
         // What is counted: a leaf that everybody tells, and that knows nobody.
         ["Metering"] = [],
+        // What others are told, written where it happens. Configuration: webhooks name repositories by patterns.
+        ["Delivery"] = ["Metadata", "Configuration", "Metering"],
         // How the server is watched and ended: it looks at database and storage, and asks nobody else.
         ["Operation"] = ["Storage", "Metadata", "Metering"],
         ["Audit"] = [],

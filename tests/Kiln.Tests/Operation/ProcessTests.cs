@@ -85,7 +85,13 @@ public sealed class ProcessTests
 
         var lines = server.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         var logged = lines.Select(l => JsonDocument.Parse(l).RootElement).ToList();
-        var access = logged.Single(l => l.GetProperty("State").TryGetProperty("RequestId", out _)).GetProperty("State");
+        var line = logged.Single(l => l.GetProperty("State").TryGetProperty("RequestId", out _));
+        var ids = line.GetProperty("Scopes")
+            .EnumerateArray()
+            .Select(s => s.TryGetProperty("RequestId", out var id) ? id.GetString() : null)
+            .OfType<string>();
+        Assert.Equal(["proxy-1"], ids);
+        var access = line.GetProperty("State");
         Assert.Equal("proxy-1", access.GetProperty("RequestId").GetString());
         Assert.Equal("404", access.GetProperty("Status").ToString());
         Assert.Equal("/v2/a/manifests/none", access.GetProperty("Path").GetString());

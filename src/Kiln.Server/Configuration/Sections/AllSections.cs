@@ -19,6 +19,7 @@ internal static class AllSections
                 CollectionSection.Field,
                 .. RuleSections.Fields,
                 OperatingSection.Field,
+                EventSection.Field,
             ]
         );
 }
