@@ -67,5 +67,9 @@ public sealed record TokenList([property: JsonPropertyName("tokens")] IReadOnlyL
 [JsonSerializable(typeof(QuotaList))]
 [JsonSerializable(typeof(DeliveryList))]
 [JsonSerializable(typeof(DeliveryRetry))]
-[JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    AllowDuplicateProperties = false,
+    RespectNullableAnnotations = true
+)]
 public sealed partial class AdminJson : JsonSerializerContext;

@@ -85,8 +85,11 @@ internal sealed class AdminEndpoints(AccessSetting setting, MachineTokens tokens
         );
         try
         {
-            return JsonSerializer.Deserialize(body, AdminJson.Default.TokenRequest)
-                ?? throw Invalid("the body is null");
+            var request =
+                JsonSerializer.Deserialize(body, AdminJson.Default.TokenRequest) ?? throw Invalid("the body is null");
+            return request.Repositories.Contains(null!) || request.Actions.Contains(null!)
+                ? throw Invalid("repositories and actions are lists of texts; one of them is null")
+                : request;
         }
         catch (JsonException e)
         {

@@ -22,6 +22,9 @@ internal sealed record FuzzAnswer(string Head, string Body, bool Complete)
             .Select(f => ((ErrorCode)f.GetValue(null)!).Code),
     ];
 
+    /// <summary>Whether something came after the answer.</summary>
+    public bool More { get; init; }
+
     public int Status =>
         Head.Length > 12
         && int.TryParse(Head.AsSpan(9, 3), NumberStyles.None, CultureInfo.InvariantCulture, out var code)
@@ -51,6 +54,11 @@ internal sealed record FuzzAnswer(string Head, string Body, bool Complete)
             return "the answer did not come to its end";
         }
 
+        if (More && made.Framed)
+        {
+            return "one request was answered twice";
+        }
+
         return Head.Contains(Mark, StringComparison.Ordinal) ? OwnFault(made) : LibraryFault(made);
     }
 
@@ -73,10 +81,14 @@ internal sealed record FuzzAnswer(string Head, string Body, bool Complete)
             // What came is judged.
         }
 
-        var (head, body) = Split(received);
+        var (head, rest) = Split(received);
+        var length = LengthOfBody(head, rest, isHead);
         // Without a length, the end of the connection is the end.
         var byClose = head.Length > 0 && LengthOf(head) is null && !cancel.IsCancellationRequested && !IsChunked(head);
-        return new FuzzAnswer(head, body, whole || byClose);
+        return new FuzzAnswer(head, length < rest.Length ? rest[..length.Value] : rest, whole || byClose)
+        {
+            More = length < rest.Length,
+        };
     }
 
     private string? OwnFault(FuzzCase made)
@@ -152,14 +164,16 @@ internal sealed record FuzzAnswer(string Head, string Body, bool Complete)
             return false;
         }
 
-        var status = head.Length > 12 ? head[9..12] : "";
-        return isHead
-            || status is "204" or "304"
-            || (IsChunked(head) ? HasLastChunk(body) : body.Length >= LengthOf(head));
+        return LengthOfBody(head, body, isHead) is { } length && body.Length >= length;
     }
 
-    // Another answer may follow at once, where the rest of a body was taken for the next request.
-    private static bool HasLastChunk(string body)
+    // Null while it cannot be known. Another answer may follow at once, where the rest of a body was taken for a request.
+    private static int? LengthOfBody(string head, string body, bool isHead) =>
+        isHead || (head.Length > 12 && head[9..12] is "204" or "304") ? 0
+        : IsChunked(head) ? LengthOfChunks(body)
+        : (int?)LengthOf(head);
+
+    private static int? LengthOfChunks(string body)
     {
         for (var at = 0; body.IndexOf("\r\n", at, StringComparison.Ordinal) is >= 0 and var line; )
         {
@@ -167,11 +181,11 @@ internal sealed record FuzzAnswer(string Head, string Body, bool Complete)
             at = line + 2 + size + 2;
             if (size == 0 || at > body.Length)
             {
-                return at <= body.Length;
+                return at <= body.Length ? at : null;
             }
         }
 
-        return false;
+        return null;
     }
 
     private static bool IsChunked(string head) =>
