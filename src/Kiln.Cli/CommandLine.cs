@@ -19,6 +19,8 @@ internal static class CommandLine
             CancelVerb.Create(shell),
             InspectVerb.Create(shell),
             InfoVerb.Create(shell),
+            ImportVerb.Create(shell),
+            ExportVerb.Create(shell),
             PolicyVerb.Create(shell),
             TokenVerb.Create(shell),
             GcVerb.Create(shell),
