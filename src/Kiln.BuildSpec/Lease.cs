@@ -54,6 +54,9 @@ public sealed record Lease
     /// <summary>The credential for all of it; null for the registry's own node.</summary>
     public LeaseAuth? Auth { get; init; }
 
+    /// <summary>Where the build's bases may come from; null where the registry does not say.</summary>
+    public LeaseBases? Bases { get; init; }
+
     /// <summary>How the registry itself may be read for this build; null where nobody has to log in to it.</summary>
     public LeaseRegistry? Registry { get; init; }
 }

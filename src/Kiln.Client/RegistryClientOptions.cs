@@ -1,6 +1,12 @@
+using System.Net;
 using Kiln.Client.Credentials;
 
 namespace Kiln.Client;
+
+/// <summary>Why no connection may be made to one of the addresses of a host, as a sentence; null where one may.</summary>
+/// <param name="host">As <c>host:port</c>.</param>
+/// <param name="address">What its name stands for now.</param>
+public delegate string? AddressRule(string host, IPAddress address);
 
 /// <summary>How to speak to registries.</summary>
 public sealed record RegistryClientOptions
@@ -10,6 +16,12 @@ public sealed record RegistryClientOptions
 
     /// <summary>Where registries answer that do so elsewhere than at their names: the root of their API, without <c>/v2/</c>.</summary>
     public IReadOnlyDictionary<string, Uri> Addresses { get; init; } = new Dictionary<string, Uri>();
+
+    /// <summary>
+    /// Which addresses may be connected to, redirects and token servers included; null is all. A name is resolved once
+    /// for a connection, so that what was judged is what is connected to. Behind a proxy only the proxy sees addresses.
+    /// </summary>
+    public AddressRule? MayConnect { get; init; }
 
     /// <summary>Who to be; nobody by default.</summary>
     public ICredentialSource Credentials { get; init; } = NoCredentials.Instance;

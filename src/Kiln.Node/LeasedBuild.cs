@@ -25,7 +25,8 @@ internal sealed partial class LeasedBuild(
 {
     private readonly BuildReport _report = new(lease, coordinator, time, log);
     private readonly BaseHold _bases = fetcher.Hold();
-    private readonly RegistryClient? _login = LeaseLogin.Client(lease, options, time);
+    private readonly BaseRules? _rules = Rules(lease, options);
+    private readonly RegistryClient? _login = LeaseLogin.Client(lease, Rules(lease, options), options, time);
     private const int DeliveryTries = 20;
     private static readonly TimeSpan DeliveryPause = TimeSpan.FromSeconds(3);
     private Func<Task>? _keepSteps;
@@ -158,7 +159,7 @@ internal sealed partial class LeasedBuild(
         var bases = new List<FetchedBase>();
         foreach (var reference in engine.BasesOf(lease.Task, recipe))
         {
-            var image = await fetcher.FetchAsync(reference, _bases, _login, cancel);
+            var image = await fetcher.FetchAsync(reference, _bases, _login, _rules, cancel);
             _report.Log(Encoding.UTF8.GetBytes($"FROM {reference.Written} is {image.Manifest}\n"));
             bases.Add(image);
         }
@@ -234,6 +235,9 @@ internal sealed partial class LeasedBuild(
             ResolvedDependencies = Resolved(task.Bases),
         };
     }
+
+    private static BaseRules? Rules(Lease lease, NodeOptions options) =>
+        lease.Bases is { } bases ? new BaseRules(bases, options.InsecureRegistries) : null;
 
     private async Task<string> RecipeAsync(CancellationToken cancel)
     {

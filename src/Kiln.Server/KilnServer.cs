@@ -59,6 +59,7 @@ public static partial class KilnServer
 
         AddServices(builder.Services, options);
         builder.Services.AddAccess(options, mode).AddOperation(options.Operation);
+        builder.Services.AddSingleton<OwnHosts>();
         builder.Services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
         builder.Services.AddSingleton<TriggerPolicy>(provider =>
         {
@@ -67,6 +68,7 @@ public static partial class KilnServer
             return repository =>
                 (mode == AccessMode.Policy ? policies.Current.Policy.TriggerIn(repository) : null) ?? standard;
         });
+        builder.Services.AddSingleton<RequesterMayPull>(provider => provider.GetRequiredService<Requesters>().MayPull);
         builder.Services.AddSingleton<LeaseCredentials>(provider =>
             secret =>
                 provider.GetRequiredService<LeaseDesk>().StandingOf(secret) is { } lease

@@ -168,6 +168,15 @@ public sealed record BuildOptions
     /// <summary>Registries, as <c>host[:port]</c>, that are spoken to without TLS. Loopback always is.</summary>
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
 
+    /// <summary>
+    /// Patterns <c>HOST/REPOSITORY</c> of what builds may stand on, beside what is in this registry; none is all that is at a
+    /// public address. A host that is named in full may be at any.
+    /// </summary>
+    public IReadOnlyList<string> AllowBases { get; init; } = [];
+
+    /// <summary>Patterns of what they may not, whatever <see cref="AllowBases"/> says.</summary>
+    public IReadOnlyList<string> DenyBases { get; init; } = [];
+
     public int DefaultTimeoutSeconds { get; init; } = 3600;
     public int MaxTimeoutSeconds { get; init; } = 14_400;
     public int MaxQueueSeconds { get; init; } = 86_400;

@@ -63,6 +63,13 @@ internal sealed class RegistryTransport : IDisposable
                     asked = RetryAfter(response);
                 }
             }
+            catch (HttpRequestException e) when (e.InnerException is AddressRefusedException refused)
+            {
+                throw new RegistryException(RegistryFault.NotAllowed, call.Action, refused.Message, e)
+                {
+                    Host = call.Host,
+                };
+            }
             catch (Exception e) when (e is HttpRequestException or IOException or TimeoutException)
             {
                 if (attempt >= _options.Attempts || !MayHelp(call, e))
@@ -220,6 +227,11 @@ internal sealed class RegistryTransport : IDisposable
             ConnectTimeout = _options.ConnectTimeout,
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(30),
         };
+        if (_options.MayConnect is { } rule)
+        {
+            handler.ConnectCallback = new GuardedConnections(rule).ConnectAsync;
+        }
+
         var client = new HttpClient(handler) { Timeout = Timeout.InfiniteTimeSpan };
         client.DefaultRequestHeaders.UserAgent.Add(
             new ProductInfoHeaderValue("kiln", typeof(RegistryTransport).Assembly.GetName().Version?.ToString(3))

@@ -25,12 +25,14 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
     public BaseHold Hold() => new(shelf);
 
     /// <param name="login">Speaks to registries with the build's own logins; null where it has none.</param>
+    /// <param name="rules">Where bases are had, and may not be; null for anywhere.</param>
     /// <exception cref="RegistryException">The image could not be had.</exception>
     /// <exception cref="FormatException">The reference is none, or the image is not one that can be built on.</exception>
     public async Task<FetchedBase> FetchAsync(
         BaseReference wanted,
         BaseHold hold,
         RegistryClient? login,
+        BaseRules? rules,
         CancellationToken cancel
     )
     {
@@ -40,7 +42,8 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
             throw new FormatException($"'{wanted.Written}' is not an image reference");
         }
 
-        var image = await registry.ResolveAsync(reference, wanted.Platform, cancel);
+        var place = rules?.Place(reference) ?? reference;
+        var image = await registry.ResolveAsync(place, wanted.Platform, cancel);
         var info = image.Manifest.Info;
         var total = info.Layers.Sum(l => l.Size);
         if (total > maxBytes)

@@ -10,21 +10,24 @@ namespace Kiln.Node.Fetching;
 /// The login that came with a lease. A client of its own for each lease: tokens that one build was given must not serve
 /// the next.
 /// </summary>
-internal sealed class LeaseLogin(LeaseRegistry registry) : ICredentialSource
+internal sealed class LeaseLogin(LeaseRegistry? registry) : ICredentialSource
 {
-    /// <summary>Speaks to registries for a lease; null where it brings no login.</summary>
-    public static RegistryClient? Client(Lease lease, NodeOptions options, TimeProvider time) =>
-        lease.Registry is { } registry
+    /// <summary>Speaks to registries for a lease; null where it brings neither a login nor a word on where to go.</summary>
+    public static RegistryClient? Client(Lease lease, BaseRules? rules, NodeOptions options, TimeProvider time) =>
+        lease.Registry is not null || rules is not null
             ? new RegistryClient(
                 new RegistryClientOptions
                 {
                     InsecureRegistries = options.InsecureRegistries,
-                    Credentials = new LeaseLogin(registry),
+                    Credentials = new LeaseLogin(lease.Registry),
+                    MayConnect = rules is null ? null : rules.WhyNot,
                     Time = time,
                 }
             )
             : null;
 
     public Login? Find(string host, RepositoryName? repository) =>
-        registry.Hosts.Contains(host, StringComparer.OrdinalIgnoreCase) ? new Login("build", registry.Token) : null;
+        registry?.Hosts.Contains(host, StringComparer.OrdinalIgnoreCase) == true
+            ? new Login("build", registry.Token)
+            : null;
 }

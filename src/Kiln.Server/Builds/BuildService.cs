@@ -20,6 +20,7 @@ internal static class BuildService
         services.AddSingleton<AwaitedTags>().AddSingleton<JobKeys>();
         services.AddSingleton<RequestRules>().AddSingleton<JobIntake>().AddSingleton<IPushTrigger, PushIntake>();
         services.AddSingleton<Executions>().AddSingleton<Subscriptions>().AddSingleton<Enlistment>();
+        services.AddSingleton<BaseRights>().AddSingleton<BasePlaces>();
         services.AddSingleton<Claims>().AddSingleton<Cancellation>();
         services.AddSingleton<LeaseStaging>().AddSingleton<LeaseDesk>().AddSingleton<LeaseResults>();
         services.AddSingleton<LeaseLog>().AddSingleton<Attempts>().AddSingleton<Builders>();

@@ -98,18 +98,16 @@ internal sealed class LeaseEndpoints(
     private Lease Addressed(V2Context context, Lease lease)
     {
         var host = context.Request.Host.Value!;
+        IReadOnlyList<string> hosts =
+            options.Access.PublicUrl is { } own && new Uri(own).Authority is var name && name != host
+                ? [host, name]
+                : [host];
         return lease with
         {
             Push = lease.Push! with { Registry = host },
-            Registry = lease.Registry is null
-                ? null
-                : lease.Registry with
-                {
-                    Hosts =
-                        options.Access.PublicUrl is { } own && new Uri(own).Authority is var name && name != host
-                            ? [host, name]
-                            : [host],
-                },
+            // What is loopback here is another machine's there.
+            Bases = lease.Bases is null ? null : lease.Bases with { Own = hosts },
+            Registry = lease.Registry is null ? null : lease.Registry with { Hosts = hosts },
         };
     }
 

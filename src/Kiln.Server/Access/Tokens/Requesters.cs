@@ -2,10 +2,9 @@ using System.Collections.Concurrent;
 using System.Data.Common;
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.Oci;
 using Kiln.Server.Access.Policies;
 using Kiln.Server.Metadata;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 
 namespace Kiln.Server.Access.Tokens;
 
@@ -19,8 +18,7 @@ internal sealed class Requesters(
     MachineTokens machines,
     TokenSigner signer,
     Database database,
-    IServer server,
-    ServerOptions options,
+    OwnHosts own,
     TimeProvider time
 )
 {
@@ -79,7 +77,7 @@ internal sealed class Requesters(
 
         return new LeaseRegistry
         {
-            Hosts = Hosts(),
+            Hosts = own.All,
             Token = signer.Sign(principal with { Ceiling = Rights.Pull }, scopes: null, time.GetUtcNow() + Lifetime),
         };
     }
@@ -115,31 +113,16 @@ internal sealed class Requesters(
             : null;
     }
 
+    /// <summary>Whether somebody, by the name that stands in a job, may pull from a repository now.</summary>
+    public bool MayPull(string name, RepositoryName repository) =>
+        setting.Mode != AccessMode.Policy
+        || policies
+            .Current.Policy.RightsOf(database.Read(c => Find(c, name)) ?? Principal.Anonymous, repository.Value)
+            .HasFlag(Rights.Pull);
+
     private static IReadOnlyList<string> Groups(DbConnection connection, string name) =>
         connection.Scalar<string>("SELECT document FROM access_principals WHERE name = @name", ("name", name))
             is { } document
             ? JsonSerializer.Deserialize(document, BuildJson.Default.IReadOnlyListString)!
             : [];
-
-    // Only names that are certainly this server's: the token must not go to anybody else.
-    private List<string> Hosts()
-    {
-        var hosts = new List<string>();
-        if (options.Access.PublicUrl is { } own)
-        {
-            hosts.Add(new Uri(own).Authority);
-        }
-
-        foreach (var address in server.Features.Get<IServerAddressesFeature>()?.Addresses ?? [])
-        {
-            var uri = new Uri(address);
-            hosts.AddRange(
-                uri.Host is "0.0.0.0" or "[::]" || uri.IsLoopback
-                    ? [$"127.0.0.1:{uri.Port}", $"localhost:{uri.Port}", $"[::1]:{uri.Port}"]
-                    : [uri.Authority]
-            );
-        }
-
-        return hosts;
-    }
 }

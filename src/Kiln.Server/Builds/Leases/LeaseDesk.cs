@@ -51,6 +51,7 @@ internal sealed class LeaseDesk(
     SecretVault secrets,
     Wakeups wakeups,
     RequesterLogin login,
+    BasePlaces places,
     TimeProvider time
 )
 {
@@ -298,6 +299,7 @@ internal sealed class LeaseDesk(
             TaskId = lease.Task,
             Expires = expires,
             Task = task with { Secrets = values.Count == 0 ? null : values },
+            Bases = places.Bases,
             Push = secret is null
                 ? null
                 : new LeasePush

@@ -12,7 +12,7 @@ internal static class BuildsSection
             "What the build service may do, and what a build may use.",
             o => o.Build,
             (o, v) => o with { Build = v },
-            [.. Service, .. Queue, .. Pulls, .. Limits]
+            [.. Service, Bases, .. Queue, .. Pulls, .. Limits]
         );
 
     private static IReadOnlyList<Field<BuildOptions>> Service =>
@@ -68,6 +68,37 @@ internal static class BuildsSection
                 Flag = new("--insecure-registry", Placeholder: "HOST"),
             },
         ];
+
+    private static Field<BuildOptions> Bases =>
+        new Section<BuildOptions, BuildOptions>(
+            "bases",
+            "Where the images may come from that recipes stand on.",
+            o => o,
+            (_, o) => o,
+            new Field<BuildOptions, IReadOnlyList<string>>(
+                "allow",
+                "HOST or HOST/PATTERN of what may be a base beside this registry's own; all that is at a public address otherwise. A host named in full may be at any address.",
+                Kinds.ListOf(Places),
+                o => o.AllowBases,
+                (o, v) => o with { AllowBases = v }
+            ),
+            new Field<BuildOptions, IReadOnlyList<string>>(
+                "deny",
+                "HOST or HOST/PATTERN of what may not, whatever allow says.",
+                Kinds.ListOf(Places),
+                o => o.DenyBases,
+                (o, v) => o with { DenyBases = v }
+            )
+        );
+
+    private static Kind<string> Places =>
+        Kinds.Checked(
+            "PLACE",
+            text =>
+                text.Contains("://", StringComparison.Ordinal) || text.StartsWith('/') || text.Any(char.IsWhiteSpace)
+                    ? $"'{text}' is not HOST or HOST/PATTERN, such as docker.io/library/*"
+                    : null
+        );
 
     private static IReadOnlyList<Field<BuildOptions>> Queue =>
         [

@@ -1,0 +1,49 @@
+using Kiln.BuildSpec;
+using Kiln.BuildSpec.Dockerfiles;
+using Kiln.Oci;
+using Kiln.Server.Registry.Upstreams;
+
+namespace Kiln.Server.Builds.Intake;
+
+/// <summary>Whether somebody, by the name that stands in a job, may pull from a repository now.</summary>
+internal delegate bool RequesterMayPull(string principal, RepositoryName repository);
+
+/// <summary>
+/// A build of somebody else is an answer only for those who may read the bases that it stands on (build-extension,
+/// decision 10): whoever may not has to get a build of their own, which then fails for that reason.
+/// </summary>
+internal sealed class BaseRights(RequesterMayPull mayPull, OwnHosts own, UpstreamTable upstreams)
+{
+    /// <summary>Whether the requester may pull every base of a recipe that is in this registry, copies included.</summary>
+    public bool MayUseAll(ResolvedRecipe recipe, JobRequest request, string principal)
+    {
+        if (recipe.Type != RecipeTypes.Dockerfile || !Dockerfile.TryParse(recipe.Text, out var file, out _))
+        {
+            return true;
+        }
+
+        return request.Targets!.All(target =>
+            Repositories(file, request, target.Platform).All(r => mayPull(principal, r))
+        );
+    }
+
+    private List<RepositoryName> Repositories(Dockerfile file, JobRequest request, Platform platform)
+    {
+        try
+        {
+            var stage = file.StageIndex(request.Target);
+            var references = new DockerfileBases(file, request.Args!, platform, platform, stage).References();
+            return [.. references.Select(r => Here(r.Written)).OfType<RepositoryName>()];
+        }
+        catch (FormatException)
+        {
+            // The node will say so; nothing was ever built from it.
+            return [];
+        }
+    }
+
+    private RepositoryName? Here(string written) =>
+        !Reference.TryParse(written, out var reference) ? null
+        : own.All.Contains(reference.Host, StringComparer.OrdinalIgnoreCase) ? reference.Repository
+        : upstreams.Named(reference.Host, reference.Repository);
+}
