@@ -83,7 +83,8 @@ public sealed class UpstreamBuildTests(Machine machine, FrontServer server) : IC
     public void Podman_skopeo_and_buildah_use_it_as_a_mirror()
     {
         Push();
-        var conf = machine.WriteFile(
+        // Where the tools look for what a user has set.
+        machine.WriteFile(
             $"""
             [[registry]]
             prefix = "docker.io"
@@ -93,13 +94,23 @@ public sealed class UpstreamBuildTests(Machine machine, FrontServer server) : IC
             insecure = true
             """,
             "front",
+            "home",
+            ".config",
+            "containers",
             "registries.conf"
         );
 
-        string[] environment = ["env", $"CONTAINERS_REGISTRIES_CONF={conf}"];
+        string[] environment = ["env", $"HOME={machine.In("front/home")}"];
         machine.RunAsUser([.. environment, "skopeo", "inspect", "docker://docker.io/library/base:1"]).Ok();
         machine
-            .RunAsUser([.. environment, "skopeo", "copy", "-q", "docker://docker.io/library/base:1", "oci:mirrored:1"])
+            .RunAsUser([
+                .. environment,
+                "skopeo",
+                "copy",
+                "-q",
+                "docker://docker.io/library/base:1",
+                $"oci:{machine.In("front/mirrored")}:1",
+            ])
             .Ok();
         machine.Needs("podman");
         machine
