@@ -30,6 +30,8 @@ public static class BuildErrors
 
     /// <summary>The log has as many bytes as it may; the build goes on.</summary>
     public static readonly ErrorCode LogFull = new("BUILD_LOG_RANGE_INVALID", 413);
+    public static readonly ErrorCode HookInvalid = new("BUILD_HOOK_INVALID", 400);
+    public static readonly ErrorCode HookUnknown = new("BUILD_HOOK_UNKNOWN", 404);
     public static readonly ErrorCode SecretUnknown = new("BUILD_SECRET_UNKNOWN", 404);
     public static readonly ErrorCode SecretTooLarge = new("BUILD_SECRET_INVALID", 413);
 }

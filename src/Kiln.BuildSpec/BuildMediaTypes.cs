@@ -24,6 +24,8 @@ public static class BuildMediaTypes
     public const string Jobs = Prefix + "jobs.v1+json";
     public const string Secret = Prefix + "secret.v1+json";
     public const string Lease = Prefix + "lease.v1+json";
+    public const string Hook = Prefix + "hook.v1+json";
+    public const string Hooks = Prefix + "hooks.v1+json";
     public const string Result = Prefix + "result.v1+json";
 
     /// <summary>What editors and <c>curl</c> users call a Dockerfile.</summary>

@@ -12,6 +12,12 @@ public sealed record EventOptions
     /// </summary>
     public IReadOnlyList<string> AllowedAddresses { get; init; } = [];
 
+    /// <summary>Hooks that a repository may have.</summary>
+    public int MaxHooks { get; init; } = 16;
+
+    /// <summary>Hooks that all repositories may have together.</summary>
+    public int MaxHooksInAll { get; init; } = 1000;
+
     /// <summary>A delivery that has not come about after so long is given up.</summary>
     public TimeSpan GiveUpAfter { get; init; } = TimeSpan.FromDays(4);
 

@@ -156,6 +156,7 @@ public static partial class KilnServer
         services.AddSingleton<BlobEndpoints>().AddSingleton<UploadEndpoints>().AddSingleton<ManifestEndpoints>();
         services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();
         services.AddSingleton<InfoEndpoints>().AddSingleton<JobEndpoints>().AddSingleton<SecretEndpoints>();
+        services.AddSingleton<HookEndpoints>();
         services.AddSingleton<LogEvents>().AddSingleton<LogEndpoints>();
         services.AddSingleton<LeaseEndpoints>().AddSingleton<LeasedContent>().AddSingleton<WaitingPulls>();
         services.AddSingleton<RequestAudit>();
@@ -199,6 +200,7 @@ public static partial class KilnServer
         services.GetRequiredService<JobEndpoints>().Map(router);
         services.GetRequiredService<LogEndpoints>().Map(router);
         services.GetRequiredService<SecretEndpoints>().Map(router);
+        services.GetRequiredService<HookEndpoints>().Map(router);
         services.GetRequiredService<LeaseEndpoints>().Map(router);
 
         app.UseMiddleware<RequestWatch>();

@@ -81,6 +81,9 @@ internal static class AuditActions
     public const string LeaseLog = "lease.log";
     public const string LeaseResult = "lease.result";
     public const string SecretStore = "secret.store";
+    public const string HookAdd = "hook.add";
+    public const string HookRemove = "hook.remove";
+    public const string HookPing = "hook.ping";
     public const string TokenIssue = "token.issue";
     public const string TokenRevoke = "token.revoke";
     public const string Collect = "gc.run";

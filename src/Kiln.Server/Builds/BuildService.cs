@@ -1,10 +1,12 @@
 using Kiln.Node;
+using Kiln.Server.Builds.Hooks;
 using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Queue;
 using Kiln.Server.Builds.Secrets;
+using Kiln.Server.Delivery;
 using Kiln.Server.Registry;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -28,7 +30,8 @@ internal static class BuildService
         services.AddSingleton<LayerFactsStore>().AddSingleton<ProductCheck>();
         services.AddSingleton<Promotion>().AddSingleton<Settlement>();
         services.AddSingleton<Wakeups>().AddSingleton<BuildLog>().AddSingleton<JobLog>().AddSingleton<JobReader>();
-        services.AddSingleton<SecretVault>();
+        services.AddSingleton<SecretVault>().AddSingleton<JobEvents>().AddSingleton<HookRegister>();
+        services.AddSingleton<IDeliveryTargets, HookTargets>();
         // Before any node: the sweep puts right what the last run left before it lets others start.
         services.AddSingleton<LeaseSweep>().AddHostedService(provider => provider.GetRequiredService<LeaseSweep>());
         services.AddHostedService(provider => provider.GetRequiredService<LayerFactsStore>());

@@ -17,6 +17,7 @@ internal sealed class RepositorySweep(Database database, TimeProvider time)
         "jobs",
         "executions",
         "secrets",
+        "hooks",
     ];
 
     private static readonly string IsEmpty = string.Join(

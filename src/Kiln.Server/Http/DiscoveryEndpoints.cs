@@ -21,7 +21,7 @@ internal sealed class DiscoveryEndpoints
                 "_build",
                 "https://github.com/kiln-registry/kiln/blob/main/spec/build-extension.md",
                 "Request and follow builds of container images",
-                ["_build/v1/info", "_build/v1/jobs", "_build/v1/secrets", "_build/v1/leases"]
+                ["_build/v1/info", "_build/v1/jobs", "_build/v1/secrets", "_build/v1/leases", "_build/v1/hooks"]
             ),
         ]),
         BuildJson.Default.ExtensionList

@@ -24,6 +24,7 @@ internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, B
                 "request",
                 "trigger",
                 "node",
+                "hooks",
                 .. options.PullBuild == PullBuilds.Off ? [] : new[] { "pull-build" },
             ],
             Recipes = [.. abilities.RecipeTypes.Select(Recipe)],

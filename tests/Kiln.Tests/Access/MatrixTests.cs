@@ -42,6 +42,11 @@ public sealed class MatrixTests : IAsyncLifetime
         ["DELETE /v2/{name}/_build/v1/jobs/{}"] = "push,build",
         ["GET /v2/{name}/_build/v1/jobs/{}/logs"] = "pull",
         ["POST /v2/{name}/_build/v1/secrets"] = "push,build",
+        ["GET /v2/{name}/_build/v1/hooks"] = "manage",
+        ["POST /v2/{name}/_build/v1/hooks"] = "manage",
+        ["GET /v2/{name}/_build/v1/hooks/{}"] = "manage",
+        ["DELETE /v2/{name}/_build/v1/hooks/{}"] = "manage",
+        ["POST /v2/{name}/_build/v1/hooks/{}/ping"] = "manage",
         ["POST /v2/_build/v1/leases"] = "claim",
         ["POST /v2/{name}/_build/v1/leases"] = "claim",
         ["PATCH /v2/{name}/_build/v1/jobs/{}/leases/{}"] = "lease",
@@ -180,7 +185,7 @@ public sealed class MatrixTests : IAsyncLifetime
             "login" or "catalog" or "claim" => [],
             "lease" => ["root", "all", "nobody"],
             "any" => ["nobody", "other"],
-            "admin" => ["all", "nobody"],
+            "admin" or "manage" => ["all", "nobody"],
             _ => ["nobody", "other", .. needs.Split(',').Select(n => $"not-{n}")],
         };
         foreach (var user in lacking)
@@ -206,7 +211,7 @@ public sealed class MatrixTests : IAsyncLifetime
             "login" or "catalog" or "claim" => "nobody",
             "any" or "pull" => "pull",
             "push" => "push",
-            "admin" => "root",
+            "admin" or "manage" => "root",
             "delete" => "not-build",
             _ => "not-delete",
         };
@@ -250,6 +255,7 @@ public sealed class MatrixTests : IAsyncLifetime
             "claim" => "registry:build:lease",
             "catalog" => "registry:catalog:*",
             "admin" => "registry:admin:*",
+            "manage" => "repository:team/app:admin",
             "any" => "repository:team/app:pull",
             "push" => "repository:team/app:pull,push",
             "push,build" => "repository:team/app:pull,push,build",

@@ -79,5 +79,9 @@ internal sealed record Need(NeedKind Kind, Rights Rights, string Action, bool Re
     public static Need Build(string action) =>
         new(NeedKind.Repository, Rights.Build | Rights.Push, action, Recorded: true);
 
+    /// <summary>The right to manage the path's repository.</summary>
+    public static Need Manage(string action, bool recorded = true) =>
+        new(NeedKind.Repository, Rights.Admin, action, recorded);
+
     public static Need Admin(string action, bool recorded = true) => new(NeedKind.Admin, Rights.None, action, recorded);
 }

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
 using Kiln.Server.Audit;
+using Kiln.Server.Builds.Hooks;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Queue;
 using Kiln.Server.Builds.Secrets;
@@ -20,6 +21,7 @@ internal sealed class Settlement(
     Manifests manifests,
     Subscriptions subscriptions,
     SecretVault secrets,
+    JobEvents events,
     Wakeups wakeups,
     AuditLog audit,
     Database database,
@@ -36,12 +38,13 @@ internal sealed class Settlement(
     }
 
     /// <summary>Brings a job's state up to date.</summary>
-    public void Settle(DbTransaction transaction, string job)
+    /// <returns>Whether it has changed.</returns>
+    public bool Settle(DbTransaction transaction, string job)
     {
         var row = JobRow.Find(transaction.Connection!, job);
         if (row is null || row.Finished is not null)
         {
-            return;
+            return false;
         }
 
         var tasks = TaskRow.Of(transaction.Connection!, job).FindAll(t => !t.Left);
@@ -52,7 +55,7 @@ internal sealed class Settlement(
         );
         if (state == row.State)
         {
-            return;
+            return false;
         }
 
         var ending = state switch
@@ -68,6 +71,7 @@ internal sealed class Settlement(
         }
 
         Write(transaction, row, ending, tasks.TrueForAll(t => t.Cached));
+        return true;
     }
 
     private Ending Publish(DbTransaction transaction, JobRow job, List<TaskRow> tasks)
@@ -173,6 +177,7 @@ internal sealed class Settlement(
             secrets.DeleteOf(transaction, job.Id);
         }
 
+        events.Tell(transaction, job.Id);
         wakeups.AfterCommit(transaction, Wakeups.Job(job.Id));
     }
 

@@ -2,6 +2,7 @@ using System.Data.Common;
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server.Builds.Hooks;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Secrets;
@@ -21,6 +22,7 @@ internal sealed class Enlistment(
     ImmutableTags immutable,
     SecretVault secrets,
     Settlement settlement,
+    JobEvents events,
     Wakeups wakeups,
     BuildOptions options,
     TimeProvider time
@@ -58,7 +60,12 @@ internal sealed class Enlistment(
             Count(transaction, answer);
         }
 
-        settlement.Settle(transaction, job);
+        if (!settlement.Settle(transaction, job))
+        {
+            // It was told otherwise of the state that the job is in.
+            events.Tell(transaction, job);
+        }
+
         wakeups.AfterCommit(transaction, Wakeups.Queue);
         return (job, null);
     }

@@ -45,6 +45,20 @@ internal static class EventSection
 
     private static IReadOnlyList<Field<EventOptions>> Bounds =>
         [
+            new Field<EventOptions, int>(
+                "max-hooks",
+                "Hooks that a repository may have.",
+                Kinds.Whole(0, 1000),
+                o => o.MaxHooks,
+                (o, v) => o with { MaxHooks = v }
+            ),
+            new Field<EventOptions, int>(
+                "max-hooks-in-all",
+                "Hooks that all repositories may have together.",
+                Kinds.Whole(0, 100_000),
+                o => o.MaxHooksInAll,
+                (o, v) => o with { MaxHooksInAll = v }
+            ),
             new Field<EventOptions, TimeSpan>(
                 "give-up-after",
                 "A delivery that has not come about after so long is given up.",
