@@ -73,7 +73,8 @@ internal sealed partial class S3Bucket : IDisposable
     {
         try
         {
-            var request = new ListObjectsV2Request { BucketName = _bucket, Prefix = _prefix };
+            // Where nothing is ever stored: whether there is a bucket, and whether we may, is all that is asked.
+            var request = new ListObjectsV2Request { BucketName = _bucket, Prefix = Key("check/") };
             request.MaxKeys = 1;
             await _client.ListObjectsV2Async(request, cancel);
         }
