@@ -57,6 +57,7 @@ public static partial class KilnServer
             Management.Listen(kestrel, options.Operation);
         });
 
+        builder.Services.AddSingleton<IMemoryPoolFactory<byte>, ConnectionBlocks>();
         AddServices(builder.Services, options);
         builder.Services.AddAccess(options, mode).AddOperation(options.Operation);
         builder.Services.AddSingleton<OwnHosts>();
