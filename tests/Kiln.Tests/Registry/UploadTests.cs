@@ -195,10 +195,11 @@ public sealed class UploadTests(ServerFixture fixture)
     public async Task What_came_of_a_broken_chunk_is_kept_and_the_upload_goes_on_from_there()
     {
         var repository = Samples.Repository();
-        var content = Samples.Bytes(3 << 20);
+        // More than the 8 MiB that go to a bucket at a time.
+        var content = Samples.Bytes(20 << 20);
         var location = await Http.StartUploadAsync(repository);
         var head = $"PATCH {location} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {content.Length}\r\n\r\n";
-        await BreakOffAsync(head, content[..(2 << 20)], async () => await ReceivedAsync(location) > 1 << 20);
+        await BreakOffAsync(head, content[..(12 << 20)], async () => await ReceivedAsync(location) > 1 << 20);
 
         await WaitForAsync(async () =>
         {
@@ -309,7 +310,7 @@ public sealed class UploadTests(ServerFixture fixture)
 
     private static async Task WaitForAsync(Func<Task<bool>> condition)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         while (!await condition())
         {
             await Task.Delay(10, timeout.Token);
