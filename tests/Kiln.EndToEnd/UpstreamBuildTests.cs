@@ -101,7 +101,7 @@ public sealed class UpstreamBuildTests(Machine machine, FrontServer server) : IC
         );
 
         string[] environment = ["env", $"HOME={machine.In("front/home")}"];
-        machine.RunAsUser([.. environment, "skopeo", "inspect", "docker://docker.io/library/base:1"]).Ok();
+        machine.RunAsUser([.. environment, "skopeo", "inspect", "--raw", "docker://docker.io/library/base:1"]).Ok();
         machine
             .RunAsUser([
                 .. environment,
