@@ -1,5 +1,6 @@
 using System.Text;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Dockerfiles;
 using Kiln.Client;
 using Kiln.Client.Registry;
 using Kiln.Node.Engines;
@@ -159,7 +160,7 @@ internal sealed partial class LeasedBuild(
         var bases = new List<FetchedBase>();
         foreach (var reference in engine.BasesOf(lease.Task, recipe))
         {
-            var image = await fetcher.FetchAsync(reference, _bases, _login, _rules, cancel);
+            var image = await FetchAsync(reference, cancel);
             _report.Log(Encoding.UTF8.GetBytes($"FROM {reference.Written} is {image.Manifest}\n"));
             bases.Add(image);
         }
@@ -234,6 +235,27 @@ internal sealed partial class LeasedBuild(
             Confinement = _report.Confinement,
             ResolvedDependencies = Resolved(task.Bases),
         };
+    }
+
+    // The registry itself may be starting anew: its lease is worth a wait, as it is when the product is delivered.
+    private async Task<FetchedBase> FetchAsync(BaseReference reference, CancellationToken cancel)
+    {
+        for (var tries = 1; ; tries++)
+        {
+            try
+            {
+                return await fetcher.FetchAsync(reference, _bases, _login, _rules, cancel);
+            }
+            catch (RegistryException e)
+                when (e.Fault == RegistryFault.Unreachable
+                    && e.Host is { } host
+                    && _rules?.IsOwn(host) == true
+                    && tries < DeliveryTries
+                )
+            {
+                await Task.Delay(DeliveryPause, time, cancel);
+            }
+        }
     }
 
     private static BaseRules? Rules(Lease lease, NodeOptions options) =>

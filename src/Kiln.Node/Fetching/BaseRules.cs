@@ -60,7 +60,8 @@ internal sealed class BaseRules(LeaseBases bases, IReadOnlyList<string> insecure
             .Allow.Select(pattern => pattern[..SlashOf(pattern)])
             .Where(host => !host.Contains('*', StringComparison.Ordinal));
 
-    private bool IsOwn(string host) => bases.Own.Any(own => own.Equals(host, StringComparison.OrdinalIgnoreCase));
+    /// <summary>Whether a host is the registry that gave the lease.</summary>
+    public bool IsOwn(string host) => bases.Own.Any(own => own.Equals(host, StringComparison.OrdinalIgnoreCase));
 
     private static bool IsSame(string known, string host)
     {
