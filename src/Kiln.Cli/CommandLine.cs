@@ -23,6 +23,7 @@ internal static class CommandLine
             ImportVerb.Create(shell),
             ExportVerb.Create(shell),
             PolicyVerb.Create(shell),
+            FsckVerb.Create(shell),
             TokenVerb.Create(shell),
             GcVerb.Create(shell),
             QuotaVerb.Create(shell),

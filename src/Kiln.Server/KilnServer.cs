@@ -11,6 +11,7 @@ using Kiln.Server.Builds.Progress;
 using Kiln.Server.Collection;
 using Kiln.Server.Delivery;
 using Kiln.Server.Http;
+using Kiln.Server.Journal;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
 using Kiln.Server.Metadata.Sqlite;
@@ -135,7 +136,7 @@ public static partial class KilnServer
         // First of all that runs: who comes after goes by which servers are alive.
         services.AddSingleton<ServerPresence>().AddHostedService(p => p.GetRequiredService<ServerPresence>());
         services.AddSingleton<ServerKeys>().AddHostedService<SharedKeys>();
-        services.AddStorage(options.Storage).AddSingleton<TagJournal>();
+        services.AddStorage(options.Storage).AddJournal(options.Storage);
         services
             .AddSingleton<TransferBuffers>()
             .AddSingleton<Repositories>()
@@ -170,7 +171,7 @@ public static partial class KilnServer
         services.AddSingleton<CollectionEndpoints>().AddSingleton<QuotaEndpoints>().AddSingleton<DeliveryEndpoints>();
     }
 
-    private static Database OpenDatabase(IServiceProvider services)
+    internal static Database OpenDatabase(IServiceProvider services)
     {
         var options = services.GetRequiredService<ServerOptions>();
         return options.Database is { } address

@@ -33,6 +33,12 @@ public sealed record ServerOptions
     /// <summary>An upload without a request for so long is thrown away.</summary>
     public TimeSpan UploadExpiry { get; init; } = TimeSpan.FromHours(24);
 
+    /// <summary>
+    /// The journal is written anew, as the present state, when what came since the last time has so many bytes and more than
+    /// the state itself.
+    /// </summary>
+    public long JournalBytes { get; init; } = 64L << 20;
+
     /// <summary>Uploads that may be open in one repository; more get 429.</summary>
     public int MaxUploads { get; init; } = 10_000;
 

@@ -32,7 +32,7 @@ public sealed class TestServer : IAsyncDisposable
 {
     private readonly Func<ServerOptions, ServerOptions> _change;
     private readonly Action<IServiceCollection>? _services;
-    private readonly ServerOptions _options;
+    private ServerOptions _options;
     private readonly List<WebApplication> _apps = [];
     private RoundRobin? _proxy;
 
@@ -87,6 +87,15 @@ public sealed class TestServer : IAsyncDisposable
     {
         await StopAsync();
         meanwhile?.Invoke();
+        await RunAsync();
+    }
+
+    /// <summary>As <see cref="RestartAsync(Action)"/>; what is to happen meanwhile is told what the server was told.</summary>
+    /// <param name="meanwhile">Happens while there is no server; gives the options of the next one.</param>
+    public async Task RestartAsync(Func<ServerOptions, Task<ServerOptions>> meanwhile)
+    {
+        await StopAsync();
+        _options = await meanwhile(_options);
         await RunAsync();
     }
 

@@ -19,11 +19,14 @@ internal sealed class ServerSettings
     private ServerSettings(Shell shell) => _shell = shell;
 
     /// <summary>Adds the options to a command.</summary>
-    public static ServerSettings On(Command command, Shell shell)
+    /// <param name="command">The command.</param>
+    /// <param name="shell">Where it runs.</param>
+    /// <param name="takes">Which flags the command has; null for all. The file and the environment set the others too.</param>
+    public static ServerSettings On(Command command, Shell shell, Func<string, bool>? takes = null)
     {
         var settings = new ServerSettings(shell);
         command.Add(settings._file);
-        foreach (var flag in ServerConfiguration.Flags())
+        foreach (var flag in ServerConfiguration.Flags().Where(flag => takes?.Invoke(flag.Name) ?? true))
         {
             var option = OptionOf(flag);
             settings._flags.Add(option);
@@ -55,6 +58,21 @@ internal sealed class ServerSettings
                 Flags = flags,
             }
         );
+    }
+
+    /// <summary>As <see cref="Load"/>; warnings go to standard error.</summary>
+    /// <exception cref="CommandFailure">Something is wrong; the message says all of it.</exception>
+    public ServerOptions Require(ParseResult parsed)
+    {
+        var configuration = Load(parsed);
+        foreach (var warning in configuration.Warnings)
+        {
+            _shell.Error.WriteLine($"warning: {TerminalText.Escape(warning)}");
+        }
+
+        return configuration.Faults.Count == 0
+            ? configuration.Options
+            : throw CommandFailure.Usage($"the configuration is wrong:\n  {string.Join("\n  ", configuration.Faults)}");
     }
 
     private static Option OptionOf(ConfigurationFlag flag)

@@ -234,7 +234,7 @@ internal sealed class BlobSweep(Database database, CondemnedBlobs condemned, Tim
             ("before", (time.GetUtcNow() - grace).ToUnixTimeMilliseconds())
         )
             is not null
-        && Registry.Blobs.Unlink(transaction, repository, digest);
+        && Registry.Blobs.Unlink(transaction, repository, digest, time.Milliseconds());
 
     private List<Row> Links(CollectedRepository repository, string last) =>
         database.Read(c =>
@@ -260,7 +260,8 @@ internal sealed class BlobSweep(Database database, CondemnedBlobs condemned, Tim
                 """
                 SELECT b.digest, b.size, c.since, CASE WHEN EXISTS (
                     SELECT 1 FROM repository_blobs l WHERE l.digest = b.digest
-                ) OR EXISTS (SELECT 1 FROM lease_blobs s WHERE s.digest = b.digest) THEN 1 ELSE 0 END
+                ) OR EXISTS (SELECT 1 FROM lease_blobs s WHERE s.digest = b.digest)
+                OR EXISTS (SELECT 1 FROM manifests m WHERE m.digest = b.digest) THEN 1 ELSE 0 END
                 FROM blobs b LEFT JOIN condemned_blobs c ON c.digest = b.digest AND c.state = 'condemned'
                 WHERE b.digest > @last ORDER BY b.digest LIMIT @limit
                 """,

@@ -76,6 +76,15 @@ internal sealed class RepositorySweep(Database database, TimeProvider time)
         }
 
         transaction.Run("DELETE FROM repositories WHERE id = @id", ("id", repository.Id));
+        JournalOutbox.Note(
+            transaction,
+            new JournalEntry
+            {
+                Op = JournalOps.Unrepository,
+                Repository = repository.Name.Value,
+                Time = time.Milliseconds(),
+            }
+        );
         return true;
     }
 }

@@ -70,6 +70,24 @@ internal abstract class Database : IDisposable
     /// <summary>Runs a query on a pooled connection that sees only what is committed.</summary>
     public abstract T Read<T>(Func<DbConnection, T> work);
 
+    /// <summary>As <see cref="Read"/>; all of its queries see the same state.</summary>
+    public T ReadAtOnce<T>(Func<DbConnection, T> work) =>
+        Read(connection =>
+        {
+            connection.Run(BeginReading);
+            try
+            {
+                return work(connection);
+            }
+            finally
+            {
+                connection.Run("COMMIT");
+            }
+        });
+
+    /// <summary>Begins a transaction that reads one state.</summary>
+    protected virtual string BeginReading => "BEGIN";
+
     /// <summary>A transaction under way is finished first: it may be somebody's acknowledged push.</summary>
     public abstract void Dispose();
 

@@ -137,7 +137,7 @@ internal sealed class Blobs(
     /// <exception cref="OciException"><c>BLOB_UNKNOWN</c>, 404: there is no such blob (any more).</exception>
     public void Link(DbTransaction transaction, long repository, Digest digest)
     {
-        transaction.Run(
+        var linked = transaction.Run(
             """
             INSERT INTO repository_blobs (repository, digest, created)
             SELECT @repository, digest, @now FROM blobs WHERE digest = @digest ON CONFLICT DO NOTHING
@@ -150,6 +150,11 @@ internal sealed class Blobs(
         if (!Rescue(transaction, repository, digest))
         {
             throw new OciException(ErrorCodes.BlobUnknown, $"the blob {digest} is gone; push it again");
+        }
+
+        if (linked > 0)
+        {
+            Note(transaction, JournalOps.Link, repository, digest, time.Milliseconds());
         }
     }
 
@@ -175,20 +180,42 @@ internal sealed class Blobs(
     }
 
     /// <summary>Has a repository see a blob no more; its bytes are the collector's, once no other sees it.</summary>
+    /// <param name="now">In Unix milliseconds.</param>
     /// <returns>Whether it did.</returns>
-    public static bool Unlink(DbTransaction transaction, long repository, Digest digest)
+    public static bool Unlink(DbTransaction transaction, long repository, Digest digest, long now)
     {
         transaction.Run(
             "DELETE FROM condemned_links WHERE repository = @repository AND digest = @digest",
             ("repository", repository),
             ("digest", digest.ToString())
         );
-        return transaction.Run(
+        if (
+            transaction.Run(
                 "DELETE FROM repository_blobs WHERE repository = @repository AND digest = @digest",
                 ("repository", repository),
                 ("digest", digest.ToString())
-            ) > 0;
+            ) == 0
+        )
+        {
+            return false;
+        }
+
+        Note(transaction, JournalOps.Unlink, repository, digest, now);
+        return true;
     }
+
+    private static void Note(DbTransaction transaction, string op, long repository, Digest digest, long now) =>
+        JournalOutbox.Note(
+            transaction,
+            repository,
+            new JournalEntry
+            {
+                Op = op,
+                Repository = "",
+                Digest = digest.ToString(),
+                Time = now,
+            }
+        );
 
     /// <summary>
     /// Makes a blob of another repository visible in this one (distribution-spec, "Mounting a blob from another
@@ -243,7 +270,7 @@ internal sealed class Blobs(
                     ("repository", repository),
                     ("digest", digest.ToString())
                 );
-                if (repository is not { } id || !Unlink(transaction, id, digest))
+                if (repository is not { } id || !Unlink(transaction, id, digest, time.Milliseconds()))
                 {
                     throw new OciException(ErrorCodes.BlobUnknown, $"repository {name} has no blob {digest}");
                 }

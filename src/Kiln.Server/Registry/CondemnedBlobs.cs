@@ -7,7 +7,7 @@ namespace Kiln.Server.Registry;
 
 /// <summary>
 /// How a blob leaves while others may be storing it again (docs/adr/0040-collecting-while-serving.md). One that no
-/// repository sees is condemned; when its time is up and it is still unused, its row goes and it is being deleted; then its
+/// repository sees, and that is no manifest's copy, is condemned; when its time is up and it is still unused, its row goes and it is being deleted; then its
 /// bytes go, and a mark stays for a day. Whoever stores bytes records them in a transaction that looks for the mark, so that
 /// a row never stands for bytes that somebody is about to take away.
 /// </summary>
@@ -207,7 +207,8 @@ internal sealed class CondemnedBlobs(Database database, IBlobStore store, TimePr
         transaction.Scalar<long?>(
             """
             SELECT 1 FROM repository_blobs WHERE digest = @digest
-            UNION ALL SELECT 1 FROM lease_blobs WHERE digest = @digest LIMIT 1
+            UNION ALL SELECT 1 FROM lease_blobs WHERE digest = @digest
+            UNION ALL SELECT 1 FROM manifests WHERE digest = @digest LIMIT 1
             """,
             ("digest", digest.ToString())
         )

@@ -56,7 +56,11 @@ internal sealed class Manifests(
 
     /// <summary>Whether a repository has a manifest.</summary>
     public static bool Exists(DbTransaction transaction, long repository, Digest digest) =>
-        transaction.Scalar<long?>(
+        Exists(transaction.Connection!, repository, digest);
+
+    /// <inheritdoc cref="Exists(DbTransaction, long, Digest)"/>
+    public static bool Exists(DbConnection connection, long repository, Digest digest) =>
+        connection.Scalar<long?>(
             "SELECT 1 FROM manifests WHERE repository = @repository AND digest = @digest",
             ("repository", repository),
             ("digest", digest.ToString())
@@ -122,6 +126,7 @@ internal sealed class Manifests(
             ("repository", repository),
             ("digest", digest.ToString())
         );
+        Note(transaction, JournalOps.Unmanifest, name, digest);
     }
 
     /// <summary>Takes a manifest out of the collector's sight.</summary>
@@ -185,7 +190,10 @@ internal sealed class Manifests(
 
     /// <summary>The digests that a manifest refers to, its subject not among them.</summary>
     public static IEnumerable<string> Targets(ManifestInfo manifest) =>
-        References(manifest).Select(reference => reference.Digest.ToString()).Distinct(StringComparer.Ordinal);
+        ManifestRows
+            .References(manifest)
+            .Select(reference => reference.Digest.ToString())
+            .Distinct(StringComparer.Ordinal);
 
     private ManifestStored Put(
         DbTransaction transaction,
@@ -218,13 +226,14 @@ internal sealed class Manifests(
 
         var counts = quotas.Hold(push.Repository) && !Exists(transaction, repository, digest);
         var isFirst = counts && !Quotas.HasManifest(transaction.Connection!, repository);
-        Insert(transaction, repository, digest, manifest, push.Content);
+        ManifestRows.Insert(transaction, repository, digest, manifest, push.Content, time.Milliseconds());
         if (counts)
         {
             quotas.Add(transaction, push.Repository, digest, push.Content.Length, manifest, isFirst);
         }
 
         Spare(transaction, repository, digest);
+        Note(transaction, JournalOps.Manifest, push.Repository, digest, manifest.MediaType);
         foreach (var tag in push.Tags)
         {
             tags.Set(transaction, repository, push.Repository, tag, digest);
@@ -274,7 +283,7 @@ internal sealed class Manifests(
         }
     }
 
-    private static IEnumerable<Descriptor> RequiredBlobs(ManifestInfo manifest) =>
+    internal static IEnumerable<Descriptor> RequiredBlobs(ManifestInfo manifest) =>
         manifest
             .Layers.Where(layer => !MediaTypes.IsNonDistributable(layer.MediaType) && layer.Urls is not { Count: > 0 })
             .Concat(manifest.Config is null ? [] : [manifest.Config])
@@ -289,54 +298,24 @@ internal sealed class Manifests(
             )
         );
 
-    private void Insert(
+    private void Note(
         DbTransaction transaction,
-        long repository,
+        string op,
+        RepositoryName repository,
         Digest digest,
-        ManifestInfo manifest,
-        ReadOnlyMemory<byte> content
-    )
-    {
-        var annotations = manifest.Annotations is { Count: > 0 } map
-            ? JsonSerializer.Serialize(map, OciJson.Default.IReadOnlyDictionaryStringString)
-            : null;
-        // The same bytes may come again under another Content-Type where they name none themselves: the last one counts.
-        transaction.Run(
-            """
-            INSERT INTO manifests (repository, digest, media_type, artifact_type, subject, annotations, content, created)
-            VALUES (@repository, @digest, @type, @artifact, @subject, @annotations, @content, @now)
-            ON CONFLICT (repository, digest)
-            DO UPDATE SET media_type = excluded.media_type, artifact_type = excluded.artifact_type
-            """,
-            ("repository", repository),
-            ("digest", digest.ToString()),
-            ("type", manifest.MediaType),
-            ("artifact", manifest.EffectiveArtifactType),
-            ("subject", manifest.Subject?.Digest.ToString()),
-            ("annotations", annotations),
-            ("content", content.ToArray()),
-            ("now", time.Milliseconds())
+        string? mediaType = null
+    ) =>
+        JournalOutbox.Note(
+            transaction,
+            new JournalEntry
+            {
+                Op = op,
+                Repository = repository.Value,
+                Digest = digest.ToString(),
+                MediaType = mediaType,
+                Time = time.Milliseconds(),
+            }
         );
-        foreach (var (target, kind) in References(manifest))
-        {
-            transaction.Run(
-                """
-                INSERT INTO manifest_references (repository, manifest, digest, kind)
-                VALUES (@repository, @manifest, @digest, @kind) ON CONFLICT DO NOTHING
-                """,
-                ("repository", repository),
-                ("manifest", digest.ToString()),
-                ("digest", target.ToString()),
-                ("kind", kind)
-            );
-        }
-    }
-
-    private static IEnumerable<(Digest Digest, string Kind)> References(ManifestInfo manifest) =>
-        manifest
-            .Layers.Select(layer => (layer.Digest, "layer"))
-            .Concat(manifest.Manifests.Select(child => (child.Digest, "manifest")))
-            .Concat(manifest.Config is null ? [] : [(manifest.Config.Digest, "config")]);
 
     private static string? Parent(DbTransaction transaction, long repository, Digest digest) =>
         transaction.Scalar<string>(

@@ -23,13 +23,30 @@ internal sealed class Repositories(Database database, TimeProvider time)
         );
 
     /// <summary>The key of a repository, which is created where it is absent.</summary>
-    public long Ensure(DbTransaction transaction, RepositoryName name) =>
-        Find(transaction.Connection!, name)
-        ?? transaction.Scalar<long>(
+    public long Ensure(DbTransaction transaction, RepositoryName name)
+    {
+        if (Find(transaction.Connection!, name) is { } found)
+        {
+            return found;
+        }
+
+        var now = time.Milliseconds();
+        var id = transaction.Scalar<long>(
             "INSERT INTO repositories (name, created) VALUES (@name, @now) RETURNING id",
             ("name", name.Value),
-            ("now", time.Milliseconds())
+            ("now", now)
         );
+        JournalOutbox.Note(
+            transaction,
+            new JournalEntry
+            {
+                Op = JournalOps.Repository,
+                Repository = name.Value,
+                Time = now,
+            }
+        );
+        return id;
+    }
 
     /// <summary>Names in byte order of the repositories that hold a manifest, after the position <paramref name="last"/>.</summary>
     /// <param name="limit">Names at most.</param>

@@ -2,14 +2,12 @@ using System.Data.Common;
 using Kiln.Oci;
 using Kiln.Server.Delivery;
 using Kiln.Server.Metadata;
-using Kiln.Server.Storage;
 
 namespace Kiln.Server.Registry;
 
-/// <summary>Tags of repositories. Every move is written to the journal beside the database once it is committed.</summary>
+/// <summary>Tags of repositories.</summary>
 internal sealed class Tags(
     Database database,
-    TagJournal journal,
     ImmutableTags immutable,
     Quotas quotas,
     Webhooks webhooks,
@@ -35,7 +33,7 @@ internal sealed class Tags(
             ("digest", digest.ToString()),
             ("now", now.ToUnixTimeMilliseconds())
         );
-        database.AfterCommit(transaction, () => journal.Append(now, name, tag.Value, digest));
+        Note(transaction, name, tag.Value, digest, now);
     }
 
     /// <summary>The tags that point at a manifest.</summary>
@@ -71,7 +69,7 @@ internal sealed class Tags(
         quotas.AddTags(transaction, name, -removed.Count);
         removed.ForEach(tag => immutable.RequireDeletable(name, tag));
         var now = time.GetUtcNow();
-        database.AfterCommit(transaction, () => removed.ForEach(tag => journal.Append(now, name, tag, digest: null)));
+        removed.ForEach(tag => Note(transaction, name, tag, digest: null, now));
         return removed;
     }
 
@@ -117,8 +115,7 @@ internal sealed class Tags(
         immutable.RequireDeletable(name, tag);
         quotas.AddTags(transaction, name, -1);
         webhooks.Untagged(transaction, name, tag);
-        var now = time.GetUtcNow();
-        database.AfterCommit(transaction, () => journal.Append(now, name, tag, digest: null));
+        Note(transaction, name, tag, digest: null, time.GetUtcNow());
         return true;
     }
 
@@ -146,4 +143,23 @@ internal sealed class Tags(
             );
             return Page<string>.Of(limit, rows);
         });
+
+    private static void Note(
+        DbTransaction transaction,
+        RepositoryName name,
+        string tag,
+        Digest? digest,
+        DateTimeOffset now
+    ) =>
+        JournalOutbox.Note(
+            transaction,
+            new JournalEntry
+            {
+                Op = digest is null ? JournalOps.Untag : JournalOps.Tag,
+                Repository = name.Value,
+                Tag = tag,
+                Digest = digest?.ToString(),
+                Time = now.ToUnixTimeMilliseconds(),
+            }
+        );
 }

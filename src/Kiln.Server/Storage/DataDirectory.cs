@@ -13,7 +13,7 @@ namespace Kiln.Server.Storage;
 /// keys/tokens.key                 signs bearer tokens (mode 0600)
 /// audit.log                       what was changed by whom, as lines of JSON
 /// node/                           what the local build node keeps: bases, steps, builds
-/// tags.journal                    append-only: where tags pointed, beside the database
+/// journal/                        what names stand for, beside the database: to make that anew (Journal)
 /// </code>
 /// </summary>
 internal sealed class DataDirectory : IDisposable
@@ -31,7 +31,7 @@ internal sealed class DataDirectory : IDisposable
         Root = Path.GetFullPath(root);
         try
         {
-            foreach (var directory in new[] { Root, Blobs, Uploads, Keys, Node })
+            foreach (var directory in new[] { Root, Blobs, Uploads, Keys, Node, Journal })
             {
                 Directory.CreateDirectory(directory, Private);
             }
@@ -60,7 +60,10 @@ internal sealed class DataDirectory : IDisposable
     public string Uploads => Path.Combine(Root, "uploads");
     public string Keys => Path.Combine(Root, "keys");
     public string Node => Path.Combine(Root, "node");
-    public string TagJournal => Path.Combine(Root, "tags.journal");
+    public string Journal => Path.Combine(Root, "journal");
+
+    /// <summary>What kiln fsck --repair took out of the blob store because it was damaged; absent until then.</summary>
+    public string Quarantine => Path.Combine(Root, "quarantine");
 
     /// <summary>Tells the server of this directory from others that share a database: the same from one start to the next.</summary>
     public string ServerId()

@@ -46,6 +46,26 @@ internal interface IBlobStore
     /// <returns>How many.</returns>
     Task<int> DiscardAsync(DateTimeOffset before, CancellationToken cancel);
 
+    /// <summary>
+    /// Stores small blobs, all of them durable when it returns, at less cost than an upload for each. What is there already
+    /// is not written again.
+    /// </summary>
+    async Task PutAsync(IReadOnlyList<(Digest Digest, ReadOnlyMemory<byte> Bytes)> blobs, CancellationToken cancel)
+    {
+        foreach (var (digest, bytes) in blobs)
+        {
+            if (await SizeAsync(digest, cancel) != bytes.Length)
+            {
+                await using var upload = await UploadAsync(Guid.NewGuid().ToString("n"), digest.Algorithm, cancel);
+                await upload.AppendAsync(bytes, cancel);
+                await upload.CommitAsync(cancel);
+            }
+        }
+    }
+
+    /// <summary>Every blob that is there, with its size in bytes, in no order; without its bytes being read.</summary>
+    IAsyncEnumerable<(Digest Digest, long Size)> ListAsync(CancellationToken cancel);
+
     /// <summary>Deletes a blob's bytes. Only garbage collection may.</summary>
     Task DeleteAsync(Digest digest, CancellationToken cancel);
 }

@@ -51,8 +51,24 @@ internal static partial class Posix
         int flags
     );
 
+    /// <summary>Makes all that was written to the file system of a directory durable.</summary>
+    public static void FlushFileSystem(string path)
+    {
+        using var directory = Open(path, ReadOnly | Directory | CloseOnExec);
+        if (directory.IsInvalid || FlushAll(directory) != 0)
+        {
+            throw new IOException(
+                $"cannot flush the file system of {path}",
+                new Win32Exception(Marshal.GetLastPInvokeError())
+            );
+        }
+    }
+
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial SafeFileHandle Open(string path, int flags);
+
+    [LibraryImport("libc", EntryPoint = "syncfs", SetLastError = true)]
+    private static partial int FlushAll(SafeFileHandle file);
 
     [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
     private static partial int Flush(SafeFileHandle file);

@@ -42,6 +42,10 @@ public sealed partial class ArrowTests
         ["Delivery"] = ["Metadata", "Configuration", "Metering"],
         // How the server is watched and ended: it looks at database and storage, and asks nobody else.
         ["Operation"] = ["Storage", "Metadata", "Metering"],
+        // What the registry notes in the outbox, the journal brings into segments; it makes the registry's rows anew from them.
+        ["Journal"] = ["Registry", "Storage", "Metadata"],
+        // Holds everything that is kept against everything else that is kept.
+        ["Checking"] = ["Journal", "Registry", "Storage", "Metadata"],
         ["Audit"] = [],
         // How operators' files are read: a leaf that whoever has such a file may use. Its sections set the options of the
         // server's root, and know nothing of those who obey them.

@@ -2,6 +2,7 @@ using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
 using Kiln.Oci;
+using Kiln.Server;
 using Kiln.Tests.Registry;
 
 namespace Kiln.Tests.Checking;
@@ -79,6 +80,36 @@ internal static class Kept
         }
 
         return seen.ToString();
+    }
+
+    /// <summary>Checks what a stopped server keeps.</summary>
+    public static async Task<(CheckSummary Summary, List<CheckFinding> Findings)> CheckAsync(
+        ServerOptions options,
+        bool repair = false,
+        bool quick = false
+    )
+    {
+        var findings = new List<CheckFinding>();
+        var summary = await StateCheck.RunAsync(
+            options,
+            new CheckOptions { Repair = repair, Quick = quick },
+            findings.Add,
+            TestContext.Current.CancellationToken
+        );
+        Assert.Equal(findings.Count(f => f is { IsNote: false, IsMended: false }), summary.Left);
+        return (summary, findings);
+    }
+
+    /// <summary>Loses the database of a stopped server, and makes another from the journal and the blobs.</summary>
+    public static async Task<(ServerOptions Options, RebuildSummary Summary)> LoseAndRebuildAsync(ServerOptions options)
+    {
+        foreach (var file in Directory.GetFiles(options.DataDirectory, "kiln.db*"))
+        {
+            File.Delete(file);
+        }
+
+        var fresh = TestState.Fresh(options);
+        return (fresh, await StateCheck.RebuildAsync(fresh, TestContext.Current.CancellationToken));
     }
 
     private static async Task FollowAsync(

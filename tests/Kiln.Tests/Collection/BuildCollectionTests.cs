@@ -144,6 +144,7 @@ public sealed class BuildCollectionTests
     {
         for (var i = 0; i < 8; i++)
         {
+            await CollectedServer.DrainAsync(server.Services);
             await CollectedServer.CollectAsync(server.Http);
         }
     }

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Kiln.Client.Administration;
 using Kiln.Oci;
 using Kiln.Server;
+using Kiln.Server.Journal;
 using Kiln.Tests.Registry;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -37,7 +38,15 @@ internal sealed class CollectedServer : IAsyncDisposable
     }
 
     /// <summary>Collects once and returns what was said.</summary>
-    public Task<List<CollectionItem>> CollectAsync(bool dryRun = false) => CollectAsync(Http, dryRun);
+    public async Task<List<CollectionItem>> CollectAsync(bool dryRun = false)
+    {
+        await DrainAsync(Server.Services);
+        return await CollectAsync(Http, dryRun);
+    }
+
+    /// <summary>Has the journal written, so that its copies of manifests are there before they are to go.</summary>
+    public static Task DrainAsync(IServiceProvider services) =>
+        services.GetRequiredService<JournalWriter>().DrainAsync(TestContext.Current.CancellationToken);
 
     public static async Task<List<CollectionItem>> CollectAsync(HttpClient http, bool dryRun = false)
     {

@@ -85,23 +85,6 @@ public sealed class RestartTests
     }
 
     [Fact]
-    public async Task The_journal_has_a_line_for_every_move_of_a_tag()
-    {
-        await using var server = await TestServer.StartAsync();
-        var first = await server.Http.PushAsync("a/b", Samples.Image(), "1");
-        var second = await server.Http.PushAsync("a/b", Samples.Image(), "1");
-        await server.Http.StatusAsync("DELETE", $"a/b/manifests/{second["digest"]}");
-        using var refused = await server.Http.PutManifestAsync("a/b", "2", Samples.EmptyJson);
-
-        var lines = await File.ReadAllLinesAsync(Path.Combine(server.DataDirectory, "tags.journal"));
-
-        Assert.Equal(
-            (string[])[$"a/b\t1\t{first["digest"]}", $"a/b\t1\t{second["digest"]}", "a/b\t1\t-"],
-            lines.Select(line => line[(line.IndexOf('\t') + 1)..])
-        );
-    }
-
-    [Fact]
     public async Task What_the_server_keeps_is_private()
     {
         await using var server = await TestServer.StartAsync();

@@ -192,7 +192,7 @@ public sealed class S3BlobStoreTests : BlobStoreContract
         public async Task<List<string>> KeysAsync()
         {
             var keys = new List<string>();
-            await foreach (var (key, _) in Objects.ListAsync("", Cancel))
+            await foreach (var (key, _, _) in Objects.ListAsync("", Cancel))
             {
                 keys.Add(key);
             }

@@ -59,6 +59,8 @@ internal sealed class PostgresDatabase : Database
 
     public override bool IsShared => true;
 
+    protected override string BeginReading => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
     public override T Read<T>(Func<DbConnection, T> work)
     {
         try

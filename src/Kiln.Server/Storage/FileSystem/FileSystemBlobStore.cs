@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Kiln.Oci;
 
 namespace Kiln.Server.Storage.FileSystem;
@@ -78,6 +79,31 @@ internal sealed class FileSystemBlobStore(DataDirectory directory) : IBlobStore,
         }
 
         return Task.FromResult(discarded);
+    }
+
+    public Task PutAsync(IReadOnlyList<(Digest Digest, ReadOnlyMemory<byte> Bytes)> blobs, CancellationToken cancel) =>
+        Task.Run(() => SmallBlobs.Put(directory, blobs, BlobPath), cancel);
+
+    public async IAsyncEnumerable<(Digest Digest, long Size)> ListAsync(
+        [EnumeratorCancellation] CancellationToken cancel
+    )
+    {
+        await Task.CompletedTask;
+        foreach (var algorithm in new DirectoryInfo(directory.Blobs).EnumerateDirectories())
+        {
+            foreach (var file in algorithm.EnumerateFiles("*", SearchOption.AllDirectories))
+            {
+                cancel.ThrowIfCancellationRequested();
+                // What has another name is no blob of this store.
+                if (
+                    Digest.TryParse($"{algorithm.Name}:{file.Name}", out var digest)
+                    && file.FullName == BlobPath(digest)
+                )
+                {
+                    yield return (digest, file.Length);
+                }
+            }
+        }
     }
 
     public Task DeleteAsync(Digest digest, CancellationToken cancel)

@@ -171,7 +171,7 @@ internal sealed class FileUpload(FileSystemBlobStore store, string id, string pa
     }
 
     // A new directory is durable once its parent is flushed.
-    private static void CreateDirectories(string directory)
+    internal static void CreateDirectories(string directory)
     {
         if (!Directory.Exists(directory))
         {

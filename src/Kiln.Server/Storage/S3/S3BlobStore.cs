@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using Kiln.Oci;
 using Kiln.Server.Metadata;
@@ -92,6 +93,31 @@ internal sealed class S3BlobStore(S3Bucket bucket, StagedUploads rows, StorageOp
 
         await SweepAsync(before, cancel);
         return discarded;
+    }
+
+    public Task PutAsync(IReadOnlyList<(Digest Digest, ReadOnlyMemory<byte> Bytes)> blobs, CancellationToken cancel) =>
+        Parallel.ForEachAsync(
+            blobs,
+            new ParallelOptions { MaxDegreeOfParallelism = 8, CancellationToken = cancel },
+            async (blob, stop) => await bucket.PutAsync(Key(blob.Digest), blob.Bytes, stop)
+        );
+
+    public async IAsyncEnumerable<(Digest Digest, long Size)> ListAsync(
+        [EnumeratorCancellation] CancellationToken cancel
+    )
+    {
+        await foreach (var (key, _, size) in bucket.ListAsync("blobs/", cancel))
+        {
+            // What has another key is no blob of this store.
+            if (
+                key.Split('/') is [_, var algorithm, _, var encoded]
+                && Digest.TryParse($"{algorithm}:{encoded}", out var digest)
+                && Key(digest) == key
+            )
+            {
+                yield return (digest, size);
+            }
+        }
     }
 
     public Task DeleteAsync(Digest digest, CancellationToken cancel) => bucket.DeleteAsync(Key(digest), cancel);
@@ -220,7 +246,7 @@ internal sealed class S3BlobStore(S3Bucket bucket, StagedUploads rows, StorageOp
     // What a server wrote that was killed before it could say so, or that was not deleted when it should have been.
     private async Task SweepAsync(DateTimeOffset before, CancellationToken cancel)
     {
-        await foreach (var (key, modified) in bucket.ListAsync(Uploads, cancel))
+        await foreach (var (key, modified, _) in bucket.ListAsync(Uploads, cancel))
         {
             if (modified < before && key.Split('/') is [_, var id, _] && !rows.Has(id, key))
             {

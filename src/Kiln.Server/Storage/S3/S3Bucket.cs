@@ -151,8 +151,8 @@ internal sealed partial class S3Bucket : IDisposable
     public Task DeleteAsync(string key, CancellationToken cancel) =>
         TryAsync(() => _client.DeleteObjectAsync(_bucket, Key(key), cancel), cancel);
 
-    /// <summary>All objects whose keys begin so, with when each was last written.</summary>
-    public async IAsyncEnumerable<(string Key, DateTimeOffset Modified)> ListAsync(
+    /// <summary>All objects whose keys begin so, with when each was last written and their sizes in bytes.</summary>
+    public async IAsyncEnumerable<(string Key, DateTimeOffset Modified, long Size)> ListAsync(
         string prefix,
         [EnumeratorCancellation] CancellationToken cancel
     )
@@ -165,7 +165,8 @@ internal sealed partial class S3Bucket : IDisposable
             {
                 yield return (
                     found.Key[_prefix.Length..],
-                    found.LastModified is { } at ? new DateTimeOffset(at.ToUniversalTime()) : DateTimeOffset.MaxValue
+                    found.LastModified is { } at ? new DateTimeOffset(at.ToUniversalTime()) : DateTimeOffset.MaxValue,
+                    found.Size ?? 0
                 );
             }
 
