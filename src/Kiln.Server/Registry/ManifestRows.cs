@@ -39,7 +39,7 @@ internal static class ManifestRows
             ("content", content.ToArray()),
             ("now", created)
         );
-        foreach (var (target, kind) in References(manifest))
+        foreach (var (target, kind) in References(manifest).Distinct())
         {
             transaction.Run(
                 """

@@ -271,7 +271,7 @@ internal sealed class Manifests(
             }
         }
 
-        foreach (var child in manifest.Manifests)
+        foreach (var child in manifest.Manifests.DistinctBy(child => child.Digest))
         {
             if (
                 !Exists(transaction, repository, child.Digest)
