@@ -51,7 +51,7 @@ internal sealed class HookEndpoints(HookRegister hooks, ServerOptions options)
             throw HookRules.Invalid("it is null");
         }
 
-        var origin = options.Access.PublicUrl?.TrimEnd('/') ?? $"{context.Request.Scheme}://{context.Request.Host}";
+        var origin = CalledAddress.Of(context.Http, options);
         var hook = await hooks.AddAsync(context.Repository, wanted, context.Principal.Name, origin, context.Cancel);
         context.Http.Features.Set(new AuditSubject(hook.Id!));
         context.Response.Headers.Location = $"/v2/{context.Repository}/_build/v1/hooks/{hook.Id}";

@@ -119,12 +119,12 @@ internal sealed class JobEndpoints(
 
     private async Task<Job> WaitAsync(V2Context context, string id, Func<Job, bool> enough)
     {
-        var until = time.GetUtcNow() + (context.PreferredWait() ?? TimeSpan.Zero);
+        var until = new Deadline(time, context.PreferredWait() ?? TimeSpan.Zero);
         while (true)
         {
             var next = wakeups.Next(Wakeups.Job(id));
             var job = Require(jobs, context, id);
-            var left = until - time.GetUtcNow();
+            var left = until.Left;
             if (enough(job) || left <= TimeSpan.Zero || wakeups.IsStopping)
             {
                 return job;

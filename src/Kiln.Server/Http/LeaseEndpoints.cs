@@ -97,7 +97,7 @@ internal sealed class LeaseEndpoints(
     // The names under which this node reaches the registry: nobody else may get to see the credential.
     private Lease Addressed(V2Context context, Lease lease)
     {
-        var host = context.Request.Host.Value!;
+        var host = CalledAddress.Authority(context.Http);
         IReadOnlyList<string> hosts =
             options.Access.PublicUrl is { } own && new Uri(own).Authority is var name && name != host
                 ? [host, name]

@@ -77,13 +77,13 @@ internal sealed class LogEndpoints(JobReader jobs, JobLog log, LogEvents events,
     // "nothing new -> 416; Prefer: wait makes it a long poll"
     private async Task<JobLogState> WaitAsync(V2Context context, string job, string? task, LogRange range)
     {
-        var until = time.GetUtcNow() + (context.PreferredWait() ?? TimeSpan.Zero);
+        var until = new Deadline(time, context.PreferredWait() ?? TimeSpan.Zero);
         while (true)
         {
             var next = wakeups.Next(Wakeups.Job(job));
             var state = log.Look(job, task)!;
             var (start, end) = range.Of(state.Size);
-            var left = until - time.GetUtcNow();
+            var left = until.Left;
             if (start < end || state.Complete || left <= TimeSpan.Zero || wakeups.IsStopping)
             {
                 return state;

@@ -29,7 +29,7 @@ internal sealed class LogEvents(JobReader jobs, JobLog log, Wakeups wakeups, Tim
 
         var offset = Resume(context, log.Look(job, task)!.Size);
         var revision = -1;
-        var due = time.GetUtcNow() + Heartbeat;
+        var due = new Deadline(time, Heartbeat);
         while (true)
         {
             var next = wakeups.Next(Wakeups.Job(job));
@@ -55,11 +55,11 @@ internal sealed class LogEvents(JobReader jobs, JobLog log, Wakeups wakeups, Tim
                 return;
             }
 
-            await wakeups.WaitAsync(next, due - time.GetUtcNow(), context.Cancel);
-            if (time.GetUtcNow() >= due)
+            await wakeups.WaitAsync(next, due.Left, context.Cancel);
+            if (due.Left <= TimeSpan.Zero)
             {
                 await response.Body.WriteAsync(": heartbeat\n\n"u8.ToArray(), context.Cancel);
-                due = time.GetUtcNow() + Heartbeat;
+                due = new Deadline(time, Heartbeat);
             }
         }
     }

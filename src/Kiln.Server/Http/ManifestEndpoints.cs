@@ -17,6 +17,7 @@ internal sealed class ManifestEndpoints(
     WaitingPulls waiting,
     UpstreamTable upstreams,
     CachedManifests cache,
+    ServerOptions options,
     IPushTrigger? trigger = null
 )
 {
@@ -137,7 +138,7 @@ internal sealed class ManifestEndpoints(
             Precondition = context.Precondition(),
             Principal = context.Principal.Name,
             MayBuild = context.Caller.May(context.Repository, Rights.Build),
-            Origin = context.Request.Host.HasValue ? $"{context.Request.Scheme}://{context.Request.Host}" : null,
+            Origin = CalledAddress.Of(context.Http, options),
         };
         var stored = await manifests.PutAsync(push, trigger, context.Cancel);
         var headers = context.Response.Headers;

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server.Access.Guard;
 using Kiln.Server.Access.Policies;
 using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Progress;
@@ -19,11 +20,15 @@ internal sealed class WaitingPulls(
     Manifests manifests,
     Wakeups wakeups,
     BuildOptions options,
+    ServerOptions server,
     TimeProvider time
 )
 {
     private const string RetrySeconds = "10";
     private int _held;
+
+    /// <summary>How many are held now.</summary>
+    public int Held => Volatile.Read(ref _held);
 
     /// <summary>The manifest, once the tag is there; or what to answer in its place.</summary>
     /// <returns>Two nulls where nobody builds it.</returns>
@@ -50,7 +55,7 @@ internal sealed class WaitingPulls(
 
         try
         {
-            return await HoldAsync(context, tag, job, time.GetUtcNow() + hold);
+            return await HoldAsync(context, tag, job, new Deadline(time, hold));
         }
         finally
         {
@@ -62,7 +67,7 @@ internal sealed class WaitingPulls(
         V2Context context,
         Tag tag,
         JobRow job,
-        DateTimeOffset until
+        Deadline until
     )
     {
         while (true)
@@ -83,8 +88,8 @@ internal sealed class WaitingPulls(
                 return (null, Failed(context, tag, now));
             }
 
-            var left = until - time.GetUtcNow();
-            if (left <= TimeSpan.Zero)
+            var left = until.Left;
+            if (left <= TimeSpan.Zero || wakeups.IsStopping)
             {
                 return (null, Later(context, tag, now));
             }
@@ -93,7 +98,7 @@ internal sealed class WaitingPulls(
         }
     }
 
-    private static OciError Later(V2Context context, Tag tag, JobRow job)
+    private OciError Later(V2Context context, Tag tag, JobRow job)
     {
         context.Response.Headers.RetryAfter = RetrySeconds;
         Warn(context, $"build {job.Id} of {context.Repository}:{tag} is {job.State}", job, "?follow=1");
@@ -103,7 +108,7 @@ internal sealed class WaitingPulls(
         );
     }
 
-    private static OciError Failed(V2Context context, Tag tag, JobRow job)
+    private OciError Failed(V2Context context, Tag tag, JobRow job)
     {
         Warn(context, $"build {job.Id} of {context.Repository}:{tag} {job.State}", job, "");
         var reason = job.Reason is null ? "" : $" ({job.Reason})";
@@ -115,10 +120,10 @@ internal sealed class WaitingPulls(
     }
 
     // For people; names, tags and ids are ASCII without quotes (distribution-spec, "Warnings").
-    private static void Warn(V2Context context, string text, JobRow job, string query)
+    private void Warn(V2Context context, string text, JobRow job, string query)
     {
         var path = Ids.JobPath(context.Repository, job.Id);
-        var origin = $"{context.Request.Scheme}://{context.Request.Host}";
+        var origin = CalledAddress.Of(context.Http, server);
         context.Response.Headers.Warning = $"299 - \"{text}; its log: {origin}{path}/logs{query}\"";
     }
 }

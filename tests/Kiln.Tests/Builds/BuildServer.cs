@@ -42,6 +42,7 @@ internal sealed class BuildServer : IAsyncDisposable
     public TestNode Node { get; }
     public HttpClient Http => _server.Http;
     public IServiceProvider Services => _server.Services;
+    public IEnumerable<IServiceProvider> AllServices => _server.AllServices;
     public string DataDirectory => _server.DataDirectory;
     public ServerOptions Options => _server.Services.GetRequiredService<ServerOptions>();
     public string Host => new Uri(_server.Url).Authority;
@@ -61,13 +62,14 @@ internal sealed class BuildServer : IAsyncDisposable
         Func<BuildOptions, BuildOptions>? change = null,
         bool fakeTime = false,
         Func<ServerOptions, ServerOptions>? options = null,
-        bool remote = false
+        bool remote = false,
+        TimeProvider? clock = null
     )
     {
         var time = fakeTime ? new FakeTimeProvider(new DateTimeOffset(2026, 11, 23, 8, 0, 0, TimeSpan.Zero)) : null;
         var server = await TestServer.StartAsync(
             o => (options ?? (same => same))(o) with { Build = (change ?? (b => b))(o.Build) },
-            time is null ? null : services => services.AddSingleton<TimeProvider>(time)
+            (clock ?? time) is { } other ? services => services.AddSingleton(other) : null
         );
         return new BuildServer(server, time, remote);
     }
@@ -106,6 +108,15 @@ internal sealed class BuildServer : IAsyncDisposable
         using var response = await Http.GetAsync(JobUri(job));
         return await ReadAsync(response);
     }
+
+    /// <summary>The repository's jobs, the newest first.</summary>
+    public async Task<IReadOnlyList<Job>> JobsAsync() =>
+        JsonSerializer
+            .Deserialize(
+                await Http.GetByteArrayAsync(new Uri($"{Repository}/_build/v1/jobs", UriKind.Relative)),
+                BuildJson.Default.JobList
+            )!
+            .Jobs;
 
     public async Task<string> LogAsync(string job, string query = "") =>
         await Http.GetStringAsync(new Uri($"{Repository}/_build/v1/jobs/{job}/logs{query}", UriKind.Relative));

@@ -1,4 +1,3 @@
-using System.Net;
 using Kiln.Oci;
 using Kiln.Server.Access.Logins;
 using Kiln.Server.Access.Policies;
@@ -203,7 +202,7 @@ internal sealed class Gate(
     /// <param name="error">A code of RFC 6750, 3.1; used only where the request brought credentials.</param>
     public OciException Challenge(HttpContext http, IReadOnlyList<TokenScope> scopes, string? error, string message)
     {
-        var root = options.Access.PublicUrl?.TrimEnd('/') ?? OriginOf(http);
+        var root = CalledAddress.Of(http, options);
         var challenge = $"Bearer realm=\"{root}/token\",service=\"{new Uri(root).Authority}\"";
         if (scopes.Count > 0)
         {
@@ -245,16 +244,6 @@ internal sealed class Gate(
     }
 
     private static bool HasCredentials(HttpContext http) => http.Request.Headers.Authorization.Count > 0;
-
-    // The name that the client calls the registry by. HTTP/1.0 brings none, and not everything that may stand in Host is
-    // one: then it is the address that was reached.
-    private static string OriginOf(HttpContext http)
-    {
-        var called = $"{http.Request.Scheme}://{http.Request.Host}";
-        return Uri.TryCreate(called, UriKind.Absolute, out var url) && url.Host.Length > 0
-            ? called
-            : $"{http.Request.Scheme}://{new IPEndPoint(http.Connection.LocalIpAddress ?? IPAddress.Loopback, http.Connection.LocalPort)}";
-    }
 
     private async Task<Proof?> CheckAsync(HttpContext http, string header, PolicyInForce policy) =>
         header.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase)

@@ -9,6 +9,9 @@ internal static class HookRules
     private const int MaxUrlLength = 2048;
     private const int MaxEntries = 64;
 
+    // Of a name in DNS.
+    private const int MaxHostLength = 253;
+
     /// <summary>The hook's address.</summary>
     /// <exception cref="OciException"><c>BUILD_HOOK_INVALID</c>: what is wrong with the hook.</exception>
     public static Uri Require(Hook hook)
@@ -18,6 +21,7 @@ internal static class HookRules
             || !Uri.TryCreate(hook.Url, UriKind.Absolute, out var url)
             || (url.Scheme != Uri.UriSchemeHttps && url.Scheme != Uri.UriSchemeHttp)
                 ? $"url is an absolute https address of {MaxUrlLength} characters at most"
+            : url.IdnHost.Length is 0 or > MaxHostLength ? $"the host of url has {MaxHostLength} characters at most"
             : url.UserInfo.Length > 0 || url.Fragment.Length > 0
                 ? "url has no user name and no fragment; the signature says who sends"
             : hook.Events is { } events

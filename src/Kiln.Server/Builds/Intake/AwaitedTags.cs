@@ -34,7 +34,7 @@ internal sealed class AwaitedTags(JobIntake intake, Database database, BuildOpti
             || builder is null
             || options.PullBuild != PullBuilds.Recipes
             || database.Read(c => Recipe(c, id, tag)) is not var (recipe, pushed)
-            || job?.Created >= pushed
+            || IsNewer(job, pushed)
         )
         {
             return job;
@@ -42,17 +42,18 @@ internal sealed class AwaitedTags(JobIntake intake, Database database, BuildOpti
 
         try
         {
-            var started = await intake.SubmitAsync(
+            // Of many who pull at one time the first one starts it.
+            var started = await intake.SubmitPulledAsync(
                 repository,
-                new JobRequest { Recipe = recipe },
+                recipe,
+                tag,
+                c => Latest(c, id, tag) is { } latest && IsNewer(latest, pushed) ? latest.Id : null,
                 builder,
-                cancel,
-                JobTriggers.Pull
+                cancel
             );
-            var row = database.Read(c => JobRow.Find(c, started));
-            return row is not null && Tags(row.Tags).Contains(tag.Value) ? row : job;
+            return started is null ? job : Look(started);
         }
-        catch (OciException)
+        catch (OciException e) when (e.Error.Code != ErrorCodes.TooManyRequests)
         {
             // Whoever pulls did not ask for a build: what is wrong with the recipe, its push has said.
             return job;
@@ -61,6 +62,8 @@ internal sealed class AwaitedTags(JobIntake intake, Database database, BuildOpti
 
     /// <summary>The job as it is now.</summary>
     public JobRow? Look(string job) => database.Read(c => JobRow.Find(c, job));
+
+    private static bool IsNewer(JobRow? job, long pushed) => job is { Finished: null } || job?.Created >= pushed;
 
     private static JobRow? Latest(DbConnection connection, long repository, Tag tag) =>
         connection
@@ -78,47 +81,54 @@ internal sealed class AwaitedTags(JobIntake intake, Database database, BuildOpti
             )
             .FirstOrDefault();
 
-    // The artifact whose own tag stands for it, else the latest whose annotation names it.
+    // The artifact whose own tag stands for it, unless it says itself what its product is called (R-10); else the latest
+    // whose annotation names it.
     private static (RecipeSource Recipe, long Pushed)? Recipe(DbConnection connection, long repository, Tag tag)
     {
         var own = tag.Value + RecipeAnnotations.RecipeTagSuffix;
-        var pushed = connection.Scalar<long?>(
-            """
-            SELECT m.created FROM tags t JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest
-            WHERE t.repository = @repository AND t.name = @tag AND m.artifact_type = @type
-            """,
-            ("repository", repository),
-            ("tag", own),
-            ("type", BuildMediaTypes.Recipe)
-        );
-        if (pushed is not null)
+        var named = connection
+            .Query(
+                """
+                SELECT m.created, m.annotations FROM tags t
+                JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest
+                WHERE t.repository = @repository AND t.name = @tag AND m.artifact_type IN (@recipe, @config)
+                """,
+                row => (Created: row.GetInt64(0), Annotations: row.TextOrNull(1)),
+                ("repository", repository),
+                ("tag", own),
+                ("recipe", BuildMediaTypes.Recipe),
+                ("config", BuildMediaTypes.RecipeConfig)
+            )
+            .ConvertAll(m => (m.Created, Declared: Declared(m.Annotations)));
+        if (named.Count > 0 && (named[0].Declared?.Contains(tag.Value, StringComparer.Ordinal) ?? true))
         {
-            return (new RecipeSource { Tag = own }, pushed.Value);
+            return (new RecipeSource { Tag = own }, named[0].Created);
         }
 
         return connection
             .Query(
                 $"""
                 SELECT digest, created, annotations FROM manifests
-                WHERE repository = @repository AND artifact_type = @type AND annotations LIKE @annotation
+                WHERE repository = @repository AND artifact_type IN (@recipe, @config) AND annotations LIKE @annotation
                 ORDER BY created DESC LIMIT {MaxRecipes}
                 """,
                 row => (Digest: row.GetString(0), Created: row.GetInt64(1), Annotations: row.GetString(2)),
                 ("repository", repository),
-                ("type", BuildMediaTypes.Recipe),
+                ("recipe", BuildMediaTypes.Recipe),
+                ("config", BuildMediaTypes.RecipeConfig),
                 ("annotation", $"%{RecipeAnnotations.Tags}%")
             )
-            .Where(m => Declares(m.Annotations, tag))
+            .Where(m => Declared(m.Annotations)?.Contains(tag.Value, StringComparer.Ordinal) is true)
             .Select(m => ((RecipeSource, long)?)(new RecipeSource { Digest = Digest.Parse(m.Digest) }, m.Created))
             .FirstOrDefault();
     }
 
-    private static bool Declares(string annotations, Tag tag) =>
-        JsonSerializer
+    // What the annotation lists; null where there is none.
+    private static string[]? Declared(string? annotations) =>
+        annotations is not null
+        && JsonSerializer
             .Deserialize(annotations, OciJson.Default.IReadOnlyDictionaryStringString)!
             .TryGetValue(RecipeAnnotations.Tags, out var list)
-        && list.Split(',', StringSplitOptions.TrimEntries).Contains(tag.Value, StringComparer.Ordinal);
-
-    private static IReadOnlyList<string> Tags(string json) =>
-        JsonSerializer.Deserialize(json, BuildJson.Default.IReadOnlyListString)!;
+            ? list.Split(',', StringSplitOptions.TrimEntries)
+            : null;
 }

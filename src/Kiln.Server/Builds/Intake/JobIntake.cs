@@ -31,7 +31,6 @@ internal sealed class JobIntake(
         JobRequest request,
         string principal,
         CancellationToken cancel,
-        string trigger = JobTriggers.Request,
         RepeatableRequest? repeatable = null
     ) =>
         await keys.OnceAsync(
@@ -42,13 +41,39 @@ internal sealed class JobIntake(
             {
                 await rules.RequireBuilderAsync(principal, cancel);
                 var recipe = await ResolveAsync(repository, request, cancel);
-                var plan = await PlanAsync(repository, request, recipe, trigger, principal, cancel);
+                var plan = await PlanAsync(repository, request, recipe, JobTriggers.Request, principal, cancel);
                 string Accepted(DbTransaction transaction) => Accept(transaction, plan, recipe.Inline, repeatable);
                 return recipe.Inline is null
                     ? await database.WriteAsync(Accepted, cancel)
                     : await inline.KeepAsync(recipe.Inline, Accepted, cancel);
             }
         );
+
+    /// <summary>
+    /// Makes a recipe of the repository a job because somebody pulls a tag that it declares (build-extension, W-4).
+    /// </summary>
+    /// <param name="started">Finds a job for the tag that has been started meanwhile, and is the answer then.</param>
+    /// <returns>The job's id; null where the recipe's product would not get the tag.</returns>
+    /// <exception cref="OciException">It is refused.</exception>
+    public async Task<string?> SubmitPulledAsync(
+        RepositoryName repository,
+        RecipeSource recipe,
+        Tag tag,
+        Func<DbConnection, string?> started,
+        string principal,
+        CancellationToken cancel
+    )
+    {
+        var request = new JobRequest { Recipe = recipe };
+        var resolved = await ResolveAsync(repository, request, cancel);
+        var plan = await PlanAsync(repository, request, resolved, JobTriggers.Pull, principal, cancel);
+        return plan.Tags.Contains(tag)
+            ? await database.WriteAsync(
+                transaction => started(transaction.Connection!) ?? Accept(transaction, plan, null, null),
+                cancel
+            )
+            : null;
+    }
 
     // Refused here, nothing of the request stays: not its recipe, and not the repository that it would have made.
     private string Accept(DbTransaction transaction, JobPlan plan, InlineRecipe? recipe, RepeatableRequest? repeatable)

@@ -65,7 +65,7 @@ internal sealed class LeaseDesk(
     /// <exception cref="OciException">The claim's key was used for another claim, or its lease is lost.</exception>
     public async Task<Lease?> ClaimAsync(LeaseClaim claim, Claimant by, TimeSpan wait, CancellationToken cancel)
     {
-        var until = time.GetUtcNow() + wait;
+        var until = new Deadline(time, wait);
         if (by.Repeatable is not null && await RepeatAsync(by, cancel) is { } before)
         {
             return before;
@@ -82,8 +82,9 @@ internal sealed class LeaseDesk(
                 }
             }
 
-            var left = until - time.GetUtcNow();
-            if (left <= TimeSpan.Zero)
+            var left = until.Left;
+            // The local node is ended by its host; one elsewhere would hold the server's end up.
+            if (left <= TimeSpan.Zero || (wakeups.IsStopping && !by.Local))
             {
                 return null;
             }

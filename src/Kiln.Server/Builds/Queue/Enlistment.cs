@@ -89,14 +89,14 @@ internal sealed class Enlistment(
         }
 
         if (
-            plan.Trigger == JobTriggers.Push
+            plan.Trigger is JobTriggers.Push or JobTriggers.Pull
             && Triggered(connection, repository) is var triggered
             && triggered >= options.MaxTriggersPerMinute
         )
         {
             return new OciError(
                 ErrorCodes.TooManyRequests,
-                $"pushes have started {triggered} builds in {plan.Repository} within a minute, "
+                $"pushes and pulls have started {triggered} builds in {plan.Repository} within a minute, "
                     + $"and {options.MaxTriggersPerMinute} is the limit; ask for this one later"
             );
         }
@@ -118,7 +118,7 @@ internal sealed class Enlistment(
     // Ids sort by time.
     private long Triggered(DbConnection connection, long repository) =>
         connection.Scalar<long>(
-            "SELECT COUNT(*) FROM jobs WHERE repository = @repository AND id > @since AND trigger = 'push'",
+            "SELECT COUNT(*) FROM jobs WHERE repository = @repository AND id > @since AND trigger IN ('push', 'pull')",
             ("repository", repository),
             ("since", Ids.Since(time.GetUtcNow().AddMinutes(-1)))
         );
