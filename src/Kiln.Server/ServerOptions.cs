@@ -65,6 +65,9 @@ public sealed record ServerOptions
     /// <summary>Registries whose content can be pulled through this one.</summary>
     public IReadOnlyList<UpstreamOptions> Upstreams { get; init; } = [];
 
+    /// <summary>Blobs that may be on their way here from all of them, or wait for their turn; more get 429.</summary>
+    public int MaxUpstreamFetches { get; init; } = 256;
+
     public AccessOptions Access { get; init; } = new();
 
     public CollectionOptions Collection { get; init; } = new();
@@ -201,7 +204,7 @@ public sealed record BuildOptions
     /// </summary>
     public PushTriggers? Trigger { get; init; }
 
-    /// <summary>Builds that pushes may start in one repository in a minute; more are kept and not built.</summary>
+    /// <summary>Builds that pushes and pulls may start in one repository in a minute; more are kept and not built.</summary>
     public int MaxTriggersPerMinute { get; init; } = 60;
 
     /// <summary>What a pull of a tag that is not there may wait for.</summary>

@@ -45,6 +45,9 @@ public sealed record UpstreamOptions
     /// <summary>Blobs that are fetched from it at one time; further ones wait.</summary>
     public int MaxFetches { get; init; } = 8;
 
+    /// <summary>How long an answer that is no blob may take to come whole.</summary>
+    public TimeSpan AnswerTime { get; init; } = TimeSpan.FromMinutes(2);
+
     /// <summary>How long the fetch of one blob may take.</summary>
     public TimeSpan FetchTime { get; init; } = TimeSpan.FromHours(2);
 }

@@ -10,7 +10,8 @@ namespace Kiln.Server.Registry.Upstreams;
 internal sealed record CachedTag(Digest Digest, DateTimeOffset Checked);
 
 /// <summary>
-/// Notes about what is cached: when tags were confirmed, when manifests were wanted last. Garbage collection goes by them.
+/// Notes about what is cached: which manifests are copies, when tags were confirmed. What somebody wants is taken out of the
+/// collector's sight.
 /// </summary>
 internal sealed class CacheBook(Database database, Tags tags, TimeProvider time)
 {
@@ -45,7 +46,7 @@ internal sealed class CacheBook(Database database, Tags tags, TimeProvider time)
         transaction.Run(
             """
             INSERT INTO upstream_manifests (repository, digest, fetched, used) VALUES (@repository, @digest, @now, @now)
-            ON CONFLICT (repository, digest) DO UPDATE SET used = excluded.used
+            ON CONFLICT (repository, digest) DO NOTHING
             """,
             ("repository", repository),
             ("digest", digest.ToString()),
@@ -78,7 +79,7 @@ internal sealed class CacheBook(Database database, Tags tags, TimeProvider time)
         );
     }
 
-    /// <summary>Notes that somebody wants a manifest, so that the collector leaves it: a write in an hour at most.</summary>
+    /// <summary>Somebody wants a manifest, so that the collector leaves it: a write in an hour at most.</summary>
     public async ValueTask UseAsync(RepositoryName repository, Digest digest, CancellationToken cancel)
     {
         var now = time.Milliseconds();
@@ -94,26 +95,28 @@ internal sealed class CacheBook(Database database, Tags tags, TimeProvider time)
             _noted.Clear();
         }
 
+        // Before the write, so that of many who want it one writes.
         _noted[key] = now;
-        await database.WriteAsync(
+        try
+        {
+            await NoteUseAsync(repository, digest, cancel);
+        }
+        catch
+        {
+            _noted.TryRemove(key, out _);
+            throw;
+        }
+    }
+
+    private Task NoteUseAsync(RepositoryName repository, Digest digest, CancellationToken cancel) =>
+        database.WriteAsync(
             transaction =>
             {
                 if (Repositories.Find(transaction.Connection!, repository) is { } id)
                 {
                     Manifests.Spare(transaction, id, digest);
-                    transaction.Run(
-                        """
-                        UPDATE upstream_manifests SET used = @now
-                        WHERE repository = @repository AND digest = @digest AND used <= @old
-                        """,
-                        ("repository", id),
-                        ("digest", digest.ToString()),
-                        ("now", now),
-                        ("old", old)
-                    );
                 }
             },
             cancel
         );
-    }
 }

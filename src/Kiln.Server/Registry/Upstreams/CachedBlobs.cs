@@ -16,15 +16,22 @@ internal sealed partial class CachedBlobs(
     Uploads uploads,
     Database database,
     DataDirectory directory,
+    ServerOptions options,
     TimeProvider time,
     ILogger<CachedBlobs> log
 ) : IAsyncDisposable
 {
     private const int MaxAbsent = 10_000;
+    private static readonly TimeSpan FullRest = TimeSpan.FromSeconds(10);
 
     private readonly ConcurrentDictionary<string, BlobFetch> _fetches = new(StringComparer.Ordinal);
     private readonly Remembered<long?> _sizes = new(time, MaxAbsent);
+    private readonly RememberedFailures _failed = new(time);
     private readonly CancellationTokenSource _stop = new();
+    private int _count;
+
+    /// <summary>Blobs that are on their way here, or wait for their turn.</summary>
+    public int Fetches => Volatile.Read(ref _count);
 
     /// <summary>The size of a blob that is not here, in bytes; null where the upstream does not have it.</summary>
     /// <exception cref="OciException">The upstream has no answer that can be used.</exception>
@@ -44,9 +51,11 @@ internal sealed partial class CachedBlobs(
 
         try
         {
+            _failed.Throw(key);
             var size = await upstream.AskAsync(
                 repository,
-                (client, there) => client.FindBlobAsync(there, digest, cancel)
+                (client, there, limited) => client.FindBlobAsync(there, digest, limited),
+                cancel
             );
             _sizes.Keep(key, size, upstream.Options.AbsenceAge);
             return size;
@@ -74,6 +83,15 @@ internal sealed partial class CachedBlobs(
         if (_sizes.TryGet(key, out var known) && known is null)
         {
             return null;
+        }
+
+        try
+        {
+            _failed.Throw(key);
+        }
+        catch (RegistryException e)
+        {
+            throw UpstreamErrors.Of(upstream, repository, e);
         }
 
         var (fetch, reader) = Join(upstream, repository, digest, key);
@@ -122,21 +140,63 @@ internal sealed partial class CachedBlobs(
     {
         while (true)
         {
-            var fresh = new BlobFetch(directory.Uploads);
-            var fetch = _fetches.GetOrAdd(key, fresh);
-            // One that is just over is no longer among them a moment later.
-            var reader = fetch.TryJoin();
-            if (fetch == fresh)
+            if (_fetches.TryGetValue(key, out var known))
             {
-                fetch.Work = Task.Run(() => RunAsync(fetch, upstream, repository, digest, key), CancellationToken.None);
-            }
+                if (known.TryJoin() is { } reader)
+                {
+                    return (known, reader);
+                }
 
-            if (reader is not null)
+                // One that is just over is no longer among them a moment later.
+                Thread.Yield();
+            }
+            else if (TryBegin(upstream, repository, digest, key) is { } begun)
             {
-                return (fetch, reader);
+                return begun;
             }
+        }
+    }
 
-            Thread.Yield();
+    // Null where somebody else was faster.
+    private (BlobFetch Fetch, BlobReader Reader)? TryBegin(
+        Upstream upstream,
+        RepositoryName repository,
+        Digest digest,
+        string key
+    )
+    {
+        if (Interlocked.Increment(ref _count) > options.MaxUpstreamFetches)
+        {
+            Interlocked.Decrement(ref _count);
+            throw new OciException(
+                new OciError(
+                    ErrorCodes.TooManyRequests,
+                    $"{options.MaxUpstreamFetches} blobs are on their way here from other registries, which is the limit; "
+                        + "try again in a moment"
+                )
+                {
+                    RetryAfter = FullRest,
+                }
+            );
+        }
+
+        var fetch = new BlobFetch(directory.Uploads);
+        if (!_fetches.TryAdd(key, fetch))
+        {
+            Interlocked.Decrement(ref _count);
+            return null;
+        }
+
+        BlobReader? reader = null;
+        try
+        {
+            reader = fetch.TryJoin()!;
+            return (fetch, reader);
+        }
+        finally
+        {
+            // Also where no file could be made for it: whoever has joined meanwhile is told by its end.
+            fetch.Work = Task.Run(() => RunAsync(fetch, upstream, repository, digest, key), CancellationToken.None);
         }
     }
 
@@ -163,6 +223,7 @@ internal sealed partial class CachedBlobs(
         catch (RegistryException e)
         {
             LogFailed(log, repository, digest, e.Message);
+            _failed.Keep(key, e);
             fetch.Fail(UpstreamErrors.Of(upstream, repository, e));
         }
         catch (OciException e)
@@ -179,6 +240,7 @@ internal sealed partial class CachedBlobs(
         {
             // Whoever comes now finds the blob in the repository, or begins anew.
             _fetches.TryRemove(key, out _);
+            Interlocked.Decrement(ref _count);
             fetch.Dispose();
         }
     }
@@ -206,14 +268,15 @@ internal sealed partial class CachedBlobs(
         {
             await using var body = await upstream.AskAsync(
                 repository,
-                async (client, there) =>
+                async (client, there, limited) =>
                     new FetchBody(
                         fetch,
-                        await client.GetBlobAsync(there, digest, either.Token),
+                        await client.GetBlobAsync(there, digest, limited),
                         (offset, cancel) => client.OpenBlobAsync(there, digest, cancel, offset),
                         $"getting blob {digest} of {there}",
                         time
-                    )
+                    ),
+                either.Token
             );
             fetch.Start(body.Size);
             await uploads.PushAsync(repository, digest, body.Size, body, either.Token);
@@ -265,7 +328,11 @@ internal sealed partial class CachedBlobs(
             return false;
         }
 
-        var size = await upstream.AskAsync(repository, (client, there) => client.FindBlobAsync(there, digest, cancel));
+        var size = await upstream.AskAsync(
+            repository,
+            (client, there, limited) => client.FindBlobAsync(there, digest, limited),
+            cancel
+        );
         if (size is null)
         {
             _sizes.Keep(key, null, upstream.Options.AbsenceAge);

@@ -24,8 +24,8 @@ internal sealed class CachedLists(Tags tags, Referrers referrers, TimeProvider t
 
     private readonly Remembered<IReadOnlyList<string>> _tags = new(time, MaxLists);
     private readonly Remembered<IReadOnlyList<Descriptor>> _referrers = new(time, MaxLists);
-    private readonly Flights<IReadOnlyList<string>> _tagFlights = new();
-    private readonly Flights<IReadOnlyList<Descriptor>> _referrerFlights = new();
+    private readonly Flights<IReadOnlyList<string>> _tagFlights = new(time);
+    private readonly Flights<IReadOnlyList<Descriptor>> _referrerFlights = new(time);
 
     /// <summary>All tags in byte order; null where there is no such repository.</summary>
     /// <exception cref="OciException">The upstream refuses.</exception>
@@ -117,7 +117,7 @@ internal sealed class CachedLists(Tags tags, Referrers referrers, TimeProvider t
     {
         var listed = await upstream.AskAsync(
             repository,
-            (client, there) => client.ListTagsAsync(there, CancellationToken.None)
+            (client, there, cancel) => client.ListTagsAsync(there, cancel)
         );
         // Others list in other orders.
         return [.. listed.Where(tag => Tag.TryParse(tag, out _)).Distinct().Order(StringComparer.Ordinal)];
@@ -131,7 +131,7 @@ internal sealed class CachedLists(Tags tags, Referrers referrers, TimeProvider t
     {
         var listed = await upstream.AskAsync(
             repository,
-            (client, there) => client.ListReferrersAsync(there, subject, artifactType: null, CancellationToken.None)
+            (client, there, cancel) => client.ListReferrersAsync(there, subject, artifactType: null, cancel)
         );
         return [.. listed.OrderBy(r => r.Digest.ToString(), StringComparer.Ordinal)];
     }

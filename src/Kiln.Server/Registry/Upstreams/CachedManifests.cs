@@ -23,7 +23,7 @@ internal sealed class CachedManifests(
     private const string Principal = "upstream";
 
     private readonly Remembered<bool> _absent = new(time, MaxAbsent);
-    private readonly Flights<bool> _flights = new();
+    private readonly Flights<bool> _flights = new(time);
 
     /// <summary>
     /// Sees to it that a manifest is here if the upstream has it. Afterwards the repository is as if it had been pushed to.
@@ -154,8 +154,8 @@ internal sealed class CachedManifests(
     {
         var digest = await upstream.AskAsync(
             repository,
-            async (client, there) =>
-                await client.FindManifestAsync(new Reference(there.Host, there.Name, tag, null), CancellationToken.None)
+            async (client, there, cancel) =>
+                await client.FindManifestAsync(new Reference(there.Host, there.Name, tag, null), cancel)
                 ?? throw new RegistryException(RegistryFault.NotFound, $"looking for {there}:{tag}", "it is not there")
         );
         var here = await database.WriteAsync(
@@ -182,8 +182,8 @@ internal sealed class CachedManifests(
     {
         var manifest = await upstream.AskAsync(
             repository,
-            (client, there) =>
-                client.GetManifestAsync(new Reference(there.Host, there.Name, tag, digest), CancellationToken.None)
+            (client, there, cancel) =>
+                client.GetManifestAsync(new Reference(there.Host, there.Name, tag, digest), cancel)
         );
         if (manifest.Bytes.Length > options.MaxManifestBytes)
         {

@@ -2,6 +2,7 @@ using Kiln.Client;
 using Kiln.Client.Registry;
 using Kiln.Oci;
 using Kiln.Server.Configuration;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Registry.Upstreams;
 
@@ -11,18 +12,21 @@ internal sealed class Upstream : IDisposable
     private readonly List<UpstreamEndpoint> _endpoints;
     private readonly IReadOnlyList<RepositoryPattern> _allow;
     private readonly IReadOnlyList<RepositoryPattern> _deny;
+    private readonly TimeProvider _time;
+    private readonly CancellationTokenSource _end = new();
 
     public Upstream(
         UpstreamOptions options,
         RepositoryName prefix,
         IReadOnlyList<RepositoryPattern> allow,
         IReadOnlyList<RepositoryPattern> deny,
-        TimeProvider time
+        TimeProvider time,
+        ILogger log
     )
     {
-        (Options, Prefix, _allow, _deny) = (options, prefix, allow, deny);
+        (Options, Prefix, _allow, _deny, _time) = (options, prefix, allow, deny, time);
         var urls = options.Urls.Count == 0 ? new Uri?[] { null } : [.. options.Urls];
-        _endpoints = [.. urls.Select(url => new UpstreamEndpoint(options, url, time))];
+        _endpoints = [.. urls.Select(url => new UpstreamEndpoint(options, url, time, log))];
         Fetches = new SemaphoreSlim(options.MaxFetches, options.MaxFetches);
     }
 
@@ -68,8 +72,14 @@ internal sealed class Upstream : IDisposable
     /// Asks the upstream, at its addresses in order, until one has an answer. An address that fails is left alone for a
     /// while, so that neither it nor those who wait suffer from every request.
     /// </summary>
+    /// <param name="ask">Has <see cref="UpstreamOptions.AnswerTime"/> at each address, and ends with the server.</param>
+    /// <param name="cancel">Ends it too.</param>
     /// <exception cref="RegistryException">It has no answer, or says no.</exception>
-    public async Task<T> AskAsync<T>(RepositoryName local, Func<RegistryClient, RemoteRepository, Task<T>> ask)
+    public async Task<T> AskAsync<T>(
+        RepositoryName local,
+        Func<RegistryClient, RemoteRepository, CancellationToken, Task<T>> ask,
+        CancellationToken cancel = default
+    )
     {
         RegistryException? failed = null;
         RegistryException? refused = null;
@@ -83,7 +93,7 @@ internal sealed class Upstream : IDisposable
 
             try
             {
-                return await ask(endpoint.Client, endpoint.Named(RemoteName(local)));
+                return await AskOneAsync(endpoint.Client, endpoint.Named(RemoteName(local)), ask, cancel);
             }
             catch (RegistryException e) when (IsOutage(e))
             {
@@ -100,12 +110,39 @@ internal sealed class Upstream : IDisposable
         throw failed ?? refused!;
     }
 
+    private async Task<T> AskOneAsync<T>(
+        RegistryClient client,
+        RemoteRepository there,
+        Func<RegistryClient, RemoteRepository, CancellationToken, Task<T>> ask,
+        CancellationToken cancel
+    )
+    {
+        using var late = new CancellationTokenSource(Options.AnswerTime, _time);
+        using var any = CancellationTokenSource.CreateLinkedTokenSource(late.Token, _end.Token, cancel);
+        try
+        {
+            return await ask(client, there, any.Token);
+        }
+        catch (OperationCanceledException e)
+            when (late.IsCancellationRequested && !cancel.IsCancellationRequested && !_end.IsCancellationRequested)
+        {
+            throw new RegistryException(
+                RegistryFault.Unavailable,
+                $"asking for {there}",
+                $"its answer did not come whole within {Options.AnswerTime.TotalSeconds:0} s",
+                e
+            );
+        }
+    }
+
     /// <summary>Whether an upstream has no answer now, where another time it may.</summary>
     public static bool IsOutage(RegistryException e) =>
         e.Fault is RegistryFault.Unreachable or RegistryFault.Unavailable;
 
     public void Dispose()
     {
+        _end.Cancel();
+        _end.Dispose();
         _endpoints.ForEach(endpoint => endpoint.Dispose());
         Fetches.Dispose();
     }

@@ -2,11 +2,12 @@ using Kiln.Client;
 using Kiln.Client.Credentials;
 using Kiln.Client.Registry;
 using Kiln.Oci;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Registry.Upstreams;
 
 /// <summary>One address of an upstream.</summary>
-internal sealed class UpstreamEndpoint : IDisposable
+internal sealed partial class UpstreamEndpoint : IDisposable
 {
     /// <summary>For how long an address that has no answer is left alone, where it does not say itself.</summary>
     public static readonly TimeSpan ShortRest = TimeSpan.FromSeconds(5);
@@ -22,7 +23,8 @@ internal sealed class UpstreamEndpoint : IDisposable
     /// <param name="options">The upstream.</param>
     /// <param name="url">Where it answers; null is at its name.</param>
     /// <param name="time">For how long it is left alone.</param>
-    public UpstreamEndpoint(UpstreamOptions options, Uri? url, TimeProvider time)
+    /// <param name="log">Is told what is not for clients.</param>
+    public UpstreamEndpoint(UpstreamOptions options, Uri? url, TimeProvider time, ILogger log)
     {
         _time = time;
         _host = options.Host;
@@ -36,7 +38,7 @@ internal sealed class UpstreamEndpoint : IDisposable
                     {
                         [options.Host] = new Uri(url.GetLeftPart(UriPartial.Authority) + "/"),
                     },
-                Credentials = new FileLogin(options),
+                Credentials = new FileLogin(options, log),
                 Time = time,
                 // Somebody waits: whoever wants it again asks again, and what is here already is served meanwhile.
                 Attempts = 1,
@@ -94,7 +96,7 @@ internal sealed class UpstreamEndpoint : IDisposable
     private sealed record Pause(DateTimeOffset Until, RegistryException Why);
 
     /// <summary>The upstream's own login, for nobody else.</summary>
-    private sealed class FileLogin(UpstreamOptions options) : ICredentialSource
+    private sealed class FileLogin(UpstreamOptions options, ILogger log) : ICredentialSource
     {
         public Login? Find(string host, RepositoryName? repository)
         {
@@ -108,13 +110,13 @@ internal sealed class UpstreamEndpoint : IDisposable
                 : null;
         }
 
-        // The message must not hold what the file does.
+        // The message must not hold what the file does, nor where it is: clients see it.
         private string FirstLine(string file)
         {
             try
             {
                 using var lines = File.OpenText(file);
-                return lines.ReadLine()?.Trim() is { Length: > 0 } line ? line : throw Unreadable("it is empty");
+                return lines.ReadLine()?.Trim() is { Length: > 0 } line ? line : throw Unreadable($"{file} is empty");
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
@@ -122,7 +124,20 @@ internal sealed class UpstreamEndpoint : IDisposable
             }
         }
 
-        private RegistryException Unreadable(string why) =>
-            new(RegistryFault.NotAllowed, $"logging in to {options.Host}", $"the credentials cannot be read: {why}");
+        private RegistryException Unreadable(string why)
+        {
+            LogUnreadable(log, options.Host, why);
+            return new(
+                RegistryFault.NotAllowed,
+                $"logging in to {options.Host}",
+                "this registry cannot read its credentials; its log says why"
+            );
+        }
     }
+
+    [LoggerMessage(
+        Level = LogLevel.Error,
+        Message = "the file with the credentials for the upstream {Host} cannot be read: {Why}"
+    )]
+    private static partial void LogUnreadable(ILogger log, string host, string why);
 }

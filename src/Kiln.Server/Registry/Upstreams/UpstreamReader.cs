@@ -1,13 +1,19 @@
 using Kiln.Client.Transport;
 using Kiln.Oci;
 using Kiln.Server.Configuration;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Registry.Upstreams;
 
 /// <summary>From options to upstreams. What is wrong with the options is told in sentences, all of it at once.</summary>
 internal static class UpstreamReader
 {
-    public static List<Upstream> Read(IReadOnlyList<UpstreamOptions> all, TimeProvider time, List<string> faults)
+    public static List<Upstream> Read(
+        IReadOnlyList<UpstreamOptions> all,
+        TimeProvider time,
+        ILogger log,
+        List<string> faults
+    )
     {
         var upstreams = new List<Upstream>();
         foreach (var options in all)
@@ -34,7 +40,7 @@ internal static class UpstreamReader
 
             if (faults.Count == before)
             {
-                upstreams.Add(new Upstream(options, prefix!, allow, deny, time));
+                upstreams.Add(new Upstream(options, prefix!, allow, deny, time, log));
             }
         }
 
@@ -142,6 +148,7 @@ internal static class UpstreamReader
             options.TagAge < TimeSpan.Zero
             || options.AbsenceAge < TimeSpan.Zero
             || options.FetchTime <= TimeSpan.Zero
+            || options.AnswerTime <= TimeSpan.Zero
             || options.MaxFetches < 1
         )
         {

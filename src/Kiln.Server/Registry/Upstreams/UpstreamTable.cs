@@ -1,4 +1,5 @@
 using Kiln.Oci;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Registry.Upstreams;
 
@@ -8,10 +9,10 @@ internal sealed class UpstreamTable : IDisposable
     private readonly List<Upstream> _all;
 
     /// <exception cref="ServerStartException">They cannot be used as they are configured; all that is wrong is said.</exception>
-    public UpstreamTable(ServerOptions options, TimeProvider time)
+    public UpstreamTable(ServerOptions options, TimeProvider time, ILogger<UpstreamTable> log)
     {
         var faults = new List<string>();
-        _all = UpstreamReader.Read(options.Upstreams, time, faults);
+        _all = UpstreamReader.Read(options.Upstreams, time, log, faults);
         if (faults.Count > 0)
         {
             Dispose();

@@ -1,10 +1,12 @@
 using System.Net;
 using Kiln.Oci;
 using Kiln.Server;
+using Kiln.Server.Delivery;
 using Kiln.Server.Metadata;
 using Kiln.Server.Registry;
 using Kiln.TestPrograms;
 using Kiln.Tests.Collection;
+using Kiln.Tests.Delivery;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Registry.Upstreams;
@@ -33,30 +35,53 @@ public sealed class KeepingTests : IDisposable
     ) => ThroughServer.PushAsync(_there, name, tag, bytes);
 
     [Fact]
-    public async Task The_last_use_is_noted_once_an_hour()
+    public async Task A_use_that_could_not_be_noted_is_noted_the_next_time()
     {
         var (manifest, _, _) = await PushAsync("library/app", "1");
         await using var server = await StartAsync();
-        var used = new List<long>();
-        foreach (var minutes in new[] { 0, 30, 40, 61 })
-        {
-            server.Time.Advance(TimeSpan.FromMinutes(minutes));
-            await server.Http.GetByteArrayAsync("hub/library/app/manifests/1");
-            used.Add(
-                server
-                    .Server.Services.GetRequiredService<Database>()
-                    .Read(c =>
-                        c.Scalar<long>(
-                            "SELECT used FROM upstream_manifests WHERE digest = @digest",
-                            ("digest", Digest.Of(manifest).ToString())
-                        )
-                    )
-            );
-        }
+        var path = $"hub/library/app/manifests/{Digest.Of(manifest)}";
+        await server.Http.GetByteArrayAsync(path);
+        await CollectedServer.CollectAsync(server.Http);
+        server.Time.Advance(TimeSpan.FromHours(2));
+        var database = server.Server.Services.GetRequiredService<Database>();
+        Assert.Equal(1, Condemned());
 
-        Assert.Equal(used[0], used[1]);
-        Assert.True(used[2] > used[1]);
-        Assert.True(used[3] > used[2]);
+        await RunAsync("ALTER TABLE condemned_manifests RENAME TO condemned_manifests_away");
+        Assert.Equal(HttpStatusCode.InternalServerError, await server.Http.StatusAsync("HEAD", path));
+        await RunAsync("ALTER TABLE condemned_manifests_away RENAME TO condemned_manifests");
+        Assert.Equal(HttpStatusCode.OK, await server.Http.StatusAsync("HEAD", path));
+        Assert.Equal(0, Condemned());
+
+        Task RunAsync(string sql) => database.WriteAsync(transaction => transaction.Run(sql), CancellationToken.None);
+
+        long Condemned() => database.Read(c => c.Scalar<long>("SELECT COUNT(*) FROM condemned_manifests"));
+    }
+
+    [Fact]
+    public async Task Nobody_is_told_that_a_copy_comes_or_goes()
+    {
+        await using var receiver = await Receiver.StartAsync();
+        var secret = Path.GetTempFileName();
+        await File.WriteAllTextAsync(secret, Signature.NewSecret() + "\n");
+        var hook = new WebhookOptions
+        {
+            Name = "ci",
+            Url = receiver.Url,
+            SecretFile = secret,
+        };
+        var (manifest, _, _) = await PushAsync("library/app", "1");
+        await using var server = await ThroughServer.StartAsync(
+            $"http://{_registry.Host}",
+            server: o => o with { Events = new EventOptions { Webhooks = [hook] } }
+        );
+        await server.Http.GetByteArrayAsync("hub/library/app/manifests/1");
+        await server.Http.StatusAsync("DELETE", "hub/library/app/manifests/1");
+        await server.Http.GetByteArrayAsync("hub/library/app/manifests/1");
+        await server.Http.StatusAsync("DELETE", $"hub/library/app/manifests/{Digest.Of(manifest)}");
+
+        await server.Http.PushAsync("own/app", Samples.Image(), "1");
+        Assert.Equal("own/app", (string)(await receiver.NextAsync()).Event["data"]!["repository"]!);
+        File.Delete(secret);
     }
 
     [Fact]

@@ -43,7 +43,16 @@ public sealed class RefusalTests : IDisposable
             Assert.Null(refused.Header("WWW-Authenticate"));
         }
 
+        File.Delete(password);
+        server.Time.Advance(TimeSpan.FromMinutes(1));
+        using (var refused = await server.Http.GetAsync("hub/library/app/manifests/1"))
+        {
+            await refused.ShouldFailAsync(403, "DENIED");
+            Assert.DoesNotContain(_directory, await refused.Content.ReadAsStringAsync());
+        }
+
         await File.WriteAllTextAsync(password, AccessServer.PasswordOf("kiln") + "\n");
+        server.Time.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal(HttpStatusCode.OK, await server.Http.StatusAsync("GET", "hub/library/app/manifests/1"));
         Assert.Equal(
             HttpStatusCode.OK,
