@@ -114,7 +114,11 @@ internal sealed class Manifests(
     {
         quotas.Remove(transaction, repository, name, digest);
         var untagged = tags.RemoveAll(transaction, repository, name, digest);
-        webhooks.Deleted(transaction, name, digest, untagged);
+        if (!IsCopy(transaction, repository, digest))
+        {
+            webhooks.Deleted(transaction, name, digest, untagged);
+        }
+
         Spare(transaction, repository, digest);
         transaction.Run(
             "DELETE FROM manifest_references WHERE repository = @repository AND manifest = @digest",
@@ -128,6 +132,15 @@ internal sealed class Manifests(
         );
         Note(transaction, JournalOps.Unmanifest, name, digest);
     }
+
+    // Whoever was not told that it came is not told that it goes.
+    private static bool IsCopy(DbTransaction transaction, long repository, Digest digest) =>
+        transaction.Scalar<long?>(
+            "SELECT 1 FROM upstream_manifests WHERE repository = @repository AND digest = @digest",
+            ("repository", repository),
+            ("digest", digest.ToString())
+        )
+            is not null;
 
     /// <summary>Takes a manifest out of the collector's sight.</summary>
     public static void Spare(DbTransaction transaction, long repository, Digest digest) =>
@@ -240,7 +253,12 @@ internal sealed class Manifests(
         }
 
         var size = push.Content.Length;
-        webhooks.Pushed(transaction, push.Repository, digest, manifest, size, push.Tags, push.Principal);
+        if (!push.IsCopy)
+        {
+            // Nobody pushed what was fetched from an upstream.
+            webhooks.Pushed(transaction, push.Repository, digest, manifest, size, push.Tags, push.Principal);
+        }
+
         var pushed = new ManifestPushed(
             repository,
             push.Repository,

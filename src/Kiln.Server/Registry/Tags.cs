@@ -102,6 +102,14 @@ internal sealed class Tags(
     /// <exception cref="OciException"><c>DENIED</c>, 409: it is immutable.</exception>
     public bool Remove(DbTransaction transaction, long repository, RepositoryName name, string tag)
     {
+        // Of an upstream's tag nobody was told that it came.
+        var isCopy =
+            transaction.Scalar<long?>(
+                "SELECT 1 FROM upstream_tags WHERE repository = @repository AND name = @tag",
+                ("repository", repository),
+                ("tag", tag)
+            )
+            is not null;
         var removed = transaction.Run(
             "DELETE FROM tags WHERE repository = @repository AND name = @tag",
             ("repository", repository),
@@ -114,7 +122,11 @@ internal sealed class Tags(
 
         immutable.RequireDeletable(name, tag);
         quotas.AddTags(transaction, name, -1);
-        webhooks.Untagged(transaction, name, tag);
+        if (!isCopy)
+        {
+            webhooks.Untagged(transaction, name, tag);
+        }
+
         Note(transaction, name, tag, digest: null, time.GetUtcNow());
         return true;
     }
