@@ -17,12 +17,17 @@ internal sealed class RepositorySweep(Database database, TimeProvider time)
         "jobs",
         "executions",
         "secrets",
-        "hooks",
     ];
+
+    // Whoever registers a hook before the first push waits for something. Hooks of a repository in which nothing has been for
+    // so long go with it.
+    private static readonly TimeSpan HookGrace = TimeSpan.FromDays(30);
 
     private static readonly string IsEmpty = string.Join(
         " AND ",
-        Holders.Select(table => $"NOT EXISTS (SELECT 1 FROM {table} x WHERE x.repository = r.id)")
+        Holders
+            .Select(table => $"NOT EXISTS (SELECT 1 FROM {table} x WHERE x.repository = r.id)")
+            .Append("NOT EXISTS (SELECT 1 FROM hooks x WHERE x.repository = r.id AND x.created > @hooks)")
     );
 
     /// <summary>Looks at one repository.</summary>
@@ -59,7 +64,8 @@ internal sealed class RepositorySweep(Database database, TimeProvider time)
         connection.Scalar<long?>(
             $"SELECT 1 FROM repositories r WHERE r.id = @id AND r.created <= @before AND {IsEmpty}",
             ("id", repository.Id),
-            ("before", (time.GetUtcNow() - grace).ToUnixTimeMilliseconds())
+            ("before", (time.GetUtcNow() - grace).ToUnixTimeMilliseconds()),
+            ("hooks", (time.GetUtcNow() - HookGrace).ToUnixTimeMilliseconds())
         )
             is not null;
 
@@ -70,7 +76,10 @@ internal sealed class RepositorySweep(Database database, TimeProvider time)
             return false;
         }
 
-        foreach (var table in new[] { "condemned_links", "condemned_manifests" })
+        const string receivers = "SELECT 'hook:' || h.id FROM hooks h WHERE h.repository = @id";
+        transaction.Run($"DELETE FROM deliveries WHERE target IN ({receivers})", ("id", repository.Id));
+        transaction.Run($"DELETE FROM delivery_targets WHERE id IN ({receivers})", ("id", repository.Id));
+        foreach (var table in new[] { "condemned_links", "condemned_manifests", "hooks" })
         {
             transaction.Run($"DELETE FROM {table} WHERE repository = @id", ("id", repository.Id));
         }

@@ -7,11 +7,13 @@ using Microsoft.Extensions.Logging;
 namespace Kiln.Server.Delivery;
 
 /// <summary>
-/// Empties the outbox: of each receiver one delivery at a time, so that a slow one waits for itself alone. Every server does;
+/// Empties the outbox: of each receiver one delivery at a time, so that a slow one waits for itself alone, and of each kind so
+/// many receivers at a time, so that those whom users have named keep nothing from those of the operator. Every server does;
 /// a delivery is in the hands of one of them.
 /// </summary>
 internal sealed partial class Deliveries : BackgroundService
 {
+    // Of each kind.
     private const int MaxReceivers = 16;
 
     // So many for one receiver, then it is another's turn.
@@ -79,14 +81,14 @@ internal sealed partial class Deliveries : BackgroundService
         {
             await _trim.RunAsync(cancel);
             var wait = Rest;
-            foreach (var target in _outbox.Waiting())
+            foreach (var target in _outbox.Waiting().OrderBy(target => target.Due))
             {
                 var left = TimeSpan.FromMilliseconds(target.Due - _time.Milliseconds());
                 if (left > TimeSpan.Zero)
                 {
                     wait = left < wait ? left : wait;
                 }
-                else if (_busy.Count < MaxReceivers && !_busy.ContainsKey(target.Id))
+                else if (!_busy.ContainsKey(target.Id) && HasSlot(target.Id))
                 {
                     var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
                     _busy[target.Id] = done.Task;
@@ -101,6 +103,12 @@ internal sealed partial class Deliveries : BackgroundService
             LogTrouble(_log, e.Message);
             return Rest;
         }
+    }
+
+    private bool HasSlot(string target)
+    {
+        var kind = KindOf(target);
+        return _busy.Keys.Count(busy => KindOf(busy) == kind) < MaxReceivers;
     }
 
     private async Task EmptyAsync(string target, TaskCompletionSource done, CancellationToken cancel)
@@ -169,8 +177,10 @@ internal sealed partial class Deliveries : BackgroundService
         return false;
     }
 
-    private DeliveryTarget? Find(string id) =>
-        _kinds.FirstOrDefault(kind => id.StartsWith(kind.Prefix, StringComparison.Ordinal))?.Find(id);
+    private DeliveryTarget? Find(string id) => KindOf(id)?.Find(id);
+
+    private IDeliveryTargets? KindOf(string id) =>
+        _kinds.FirstOrDefault(kind => id.StartsWith(kind.Prefix, StringComparison.Ordinal));
 
     private static void Count(string outcome) => Tried.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 

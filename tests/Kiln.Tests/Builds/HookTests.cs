@@ -172,12 +172,7 @@ public sealed class HookTests : IAsyncLifetime
         await Server.SubmitAsync("?tag=1");
         await Receiver.NextAsync();
 
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
-        while ((bool)(await Server.Http.GetJsonAsync($"{Hooks}/{id}"))["active"]!)
-        {
-            await Task.Delay(20, limit.Token);
-        }
-
+        await UntilAsync(async () => !(bool)(await Server.Http.GetJsonAsync($"{Hooks}/{id}"))["active"]!);
         Assert.Equal("answered 410", (string)(await Server.Http.GetJsonAsync($"{Hooks}/{id}"))["error"]!);
     }
 
@@ -185,6 +180,7 @@ public sealed class HookTests : IAsyncLifetime
     [InlineData("""{"url":"ftp://example.org/"}""", "https")]
     [InlineData("""{"url":"/events"}""", "https")]
     [InlineData("""{"url":"https://a:b@example.org/"}""", "user name")]
+    [InlineData("""{"url":"https://LONG.example.org/"}""", "253 characters")]
     [InlineData("""{"url":"https://example.org/#a"}""", "fragment")]
     [InlineData("""{"url":"https://example.org/","events":["job.lost"]}""", "events is a list of")]
     [InlineData("""{"url":"https://example.org/","events":[]}""", "events is a list of")]
@@ -204,7 +200,9 @@ public sealed class HookTests : IAsyncLifetime
     [InlineData("null", "null")]
     public async Task A_hook_that_cannot_be_is_refused(string body, string why)
     {
-        using var refused = await PostAsync(body);
+        using var refused = await PostAsync(
+            body.Replace("LONG", string.Join('.', Enumerable.Repeat(new string('a', 60), 5)), StringComparison.Ordinal)
+        );
 
         Assert.Contains(why, await refused.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
         await refused.ShouldFailAsync(400, "BUILD_HOOK_INVALID");
@@ -301,6 +299,15 @@ public sealed class HookTests : IAsyncLifetime
         }
 
         Assert.Equal([201, 201, 429, 201, 429], codes);
+    }
+
+    private static async Task UntilAsync(Func<Task<bool>> condition)
+    {
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
+        while (!await condition())
+        {
+            await Task.Delay(20, limit.Token);
+        }
     }
 
     private static ServerOptions Loopback(ServerOptions options) =>

@@ -13,14 +13,21 @@ namespace Kiln.Tests.Delivery;
 /// <summary>Someone who is told: a web server that keeps what comes and answers as the test says.</summary>
 internal sealed class Receiver : IAsyncDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
     private readonly Channel<Heard> _heard = Channel.CreateUnbounded<Heard>();
     private readonly WebApplication _app;
+    private int _posts;
 
     private Receiver(WebApplication app) => _app = app;
 
     /// <summary>What it answers to posts from now on.</summary>
     public Action<HttpResponse> Answer { get; set; } = _ => { };
+
+    /// <summary>Posts are answered when this is over.</summary>
+    public Task Open { get; set; } = Task.CompletedTask;
+
+    /// <summary>Posts that have come, answered or not.</summary>
+    public int Posts => Volatile.Read(ref _posts);
 
     /// <summary>What it answers to OPTIONS.</summary>
     public Action<HttpResponse> Consent { get; set; } = response => response.Headers["WebHook-Allowed-Origin"] = "*";
@@ -74,6 +81,8 @@ internal sealed class Receiver : IAsyncDisposable
         }
         else
         {
+            Interlocked.Increment(ref _posts);
+            await Open;
             Answer(http.Response);
         }
 

@@ -60,6 +60,7 @@ internal sealed class HookRegister(
             transaction =>
             {
                 var owner = repositories.Ensure(transaction, repository);
+                MakeRoom(transaction, owner);
                 RequireRoom(transaction.Connection!, owner, repository);
                 Outbox.Register(transaction, HookRow.TargetOf(id), wanted.Url);
                 Insert(
@@ -96,8 +97,7 @@ internal sealed class HookRegister(
                     return false;
                 }
 
-                transaction.Run("DELETE FROM hooks WHERE id = @id", ("id", id));
-                Outbox.Remove(transaction, HookRow.TargetOf(id));
+                Remove(transaction, id);
                 return true;
             },
             cancel
@@ -127,13 +127,56 @@ internal sealed class HookRegister(
         Repositories.Find(transaction.Connection!, repository) is { } key
         && HookRow.Of(transaction.Connection!, key).Exists(row => row.Id == id);
 
+    private static void Remove(DbTransaction transaction, string id)
+    {
+        transaction.Run("DELETE FROM hooks WHERE id = @id", ("id", id));
+        Outbox.Remove(transaction, HookRow.TargetOf(id));
+    }
+
+    // Hooks that wanted nothing more stay, so that their owners can see why, until another needs their room.
+    private void MakeRoom(DbTransaction transaction, long key)
+    {
+        if (Count(transaction.Connection!, key, stopped: true).Here >= options.MaxHooks)
+        {
+            RemoveStopped(transaction, "h.repository = @repository", key);
+        }
+
+        if (Count(transaction.Connection!, key, stopped: true).All >= options.MaxHooksInAll)
+        {
+            RemoveStopped(transaction, "@repository <> 0", key);
+        }
+    }
+
+    private static void RemoveStopped(DbTransaction transaction, string which, long key)
+    {
+        var longest = transaction.Scalar<string>(
+            $"""
+            SELECT h.id FROM hooks h JOIN delivery_targets t ON t.id = '{HookTargets.IdPrefix}' || h.id
+            WHERE t.stopped IS NOT NULL AND {which} ORDER BY t.stopped LIMIT 1
+            """,
+            ("repository", key)
+        );
+        if (longest is not null)
+        {
+            Remove(transaction, longest);
+        }
+    }
+
+    private static (long Here, long All) Count(DbConnection connection, long key, bool stopped) =>
+        connection.Query(
+            $"""
+            SELECT COUNT(CASE WHEN h.repository = @repository THEN 1 END), COUNT(*)
+            FROM hooks h LEFT JOIN delivery_targets t ON t.id = '{HookTargets.IdPrefix}' || h.id
+            WHERE @stopped = 1 OR t.stopped IS NULL
+            """,
+            row => (row.GetInt64(0), row.GetInt64(1)),
+            ("repository", key),
+            ("stopped", stopped ? 1 : 0)
+        )[0];
+
     private void RequireRoom(DbConnection connection, long key, RepositoryName repository)
     {
-        var (here, all) = connection.Query(
-            "SELECT COUNT(CASE WHEN repository = @repository THEN 1 END), COUNT(*) FROM hooks",
-            row => (row.GetInt64(0), row.GetInt64(1)),
-            ("repository", key)
-        )[0];
+        var (here, all) = Count(connection, key, stopped: false);
         if (here >= options.MaxHooks || all >= options.MaxHooksInAll)
         {
             throw new OciException(
