@@ -21,7 +21,8 @@ internal sealed partial class Health(
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     private readonly SemaphoreSlim _one = new(1);
-    private DateTimeOffset _asked = DateTimeOffset.MinValue;
+    private readonly Dictionary<string, Task> _pending = new(StringComparer.Ordinal);
+    private long? _asked;
     private string? _fault;
 
     /// <summary>Set once, when the server was told to end.</summary>
@@ -38,11 +39,11 @@ internal sealed partial class Health(
         await _one.WaitAsync(cancel);
         try
         {
-            if (time.GetUtcNow() - _asked >= Fresh)
+            if (_asked is not { } asked || time.GetElapsedTime(asked) >= Fresh)
             {
                 var before = _fault;
                 _fault = await AskAsync();
-                _asked = time.GetUtcNow();
+                _asked = time.GetTimestamp();
                 if (_fault is null && before is not null)
                 {
                     LogReady(log);
@@ -60,7 +61,7 @@ internal sealed partial class Health(
     public void Dispose() => _one.Dispose();
 
     private async Task<string?> AskAsync() =>
-        await TryAsync("database", () => Task.Run(() => database.Read(c => c.Scalar<long>("SELECT 1"))))
+        await TryAsync("database", () => Task.FromResult(database.Read(c => c.Scalar<long>("SELECT 1"))))
         ?? await TryAsync("storage", StorageAsync);
 
     private async Task StorageAsync()
@@ -73,19 +74,33 @@ internal sealed partial class Health(
         await blobs.SizeAsync(Digest.EmptyJson, CancellationToken.None);
     }
 
+    // Away from the request's thread: a database or a file system that hangs keeps the thread that asked it, and no second
+    // one asks until that one is back.
     private async Task<string?> TryAsync(string what, Func<Task> ask)
     {
+        if (_pending.TryGetValue(what, out var before) && !before.IsCompleted)
+        {
+            return NotReachable(what);
+        }
+
         try
         {
-            await ask().WaitAsync(Patience, time);
+            await (_pending[what] = RunApart(ask)).WaitAsync(Patience, time);
             return null;
         }
         catch (Exception e)
         {
             LogNotReady(log, what, e.Message);
-            return $"{what} not reachable";
+            return NotReachable(what);
         }
     }
+
+    private static string NotReachable(string what) => $"{what} not reachable";
+
+    private static Task RunApart(Func<Task> ask) =>
+        Task
+            .Factory.StartNew(ask, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)
+            .Unwrap();
 
     [LoggerMessage(Level = LogLevel.Error, Message = "not ready: the {What} cannot be reached: {Reason}")]
     private static partial void LogNotReady(ILogger log, string what, string reason);

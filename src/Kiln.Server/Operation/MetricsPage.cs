@@ -19,6 +19,7 @@ internal sealed class MetricsPage : IDisposable
 
     private readonly SortedDictionary<string, MetricFamily> _families = new(StringComparer.Ordinal);
     private readonly Lock _lock = new();
+    private readonly Lock _scrape = new();
     private readonly MeterListener _listener = new();
 
     /// <param name="scope">Whose meters are listened to, beside those of the process.</param>
@@ -40,6 +41,15 @@ internal sealed class MetricsPage : IDisposable
 
     /// <summary>Everything, as it is now.</summary>
     public string Write()
+    {
+        // One at a time: another would forget what this one has just observed.
+        lock (_scrape)
+        {
+            return Observe();
+        }
+    }
+
+    private string Observe()
     {
         lock (_lock)
         {

@@ -1,10 +1,14 @@
 using System.Collections.Concurrent;
 using System.Net;
+using System.Runtime.CompilerServices;
 using System.Text;
+using Kiln.Oci;
 using Kiln.Server;
+using Kiln.Server.Storage;
 using Kiln.Tests.Registry;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
 namespace Kiln.Tests.Operation;
@@ -55,6 +59,54 @@ public sealed class WatchTests
         {
             Directory.Move(aside, server.DataDirectory);
         }
+    }
+
+    [Fact]
+    public async Task A_storage_that_hangs_holds_nobody_up_who_asks_whether_the_server_is_ready()
+    {
+        using var open = new ManualResetEventSlim();
+        await using var server = await TestServer.StartAsync(services: services =>
+            services.AddSingleton<IBlobStore>(new HangingStore(open))
+        );
+        using var http = new HttpClient();
+        http.Timeout = TimeSpan.FromMinutes(2);
+        try
+        {
+            for (var i = 0; i < 3; i++)
+            {
+                using var answer = await http.GetAsync(server.Url + "/readyz", Cancel);
+                Assert.Equal("not ready: storage not reachable\n", await answer.Content.ReadAsStringAsync(Cancel));
+            }
+
+            Assert.Equal("ok\n", await http.GetStringAsync(server.Url + "/healthz", Cancel));
+        }
+        finally
+        {
+            open.Set();
+        }
+    }
+
+    [Fact]
+    public async Task Many_may_look_at_the_metrics_at_once()
+    {
+        await using var server = await StartAsync();
+        using var http = new HttpClient();
+        var pages = await Task.WhenAll(
+            Enumerable.Range(0, 200).Select(_ => http.GetStringAsync(server.ManagementUrl + "/metrics", Cancel))
+        );
+
+        // What is observed when it is asked for is in each of them.
+        var series = pages.Select(page =>
+            page.Split('\n')
+                .Count(line =>
+                    line.StartsWith("dotnet_", StringComparison.Ordinal)
+                    && !line.Contains("gc_", StringComparison.Ordinal)
+                )
+        );
+        Assert.True(series.Min() > 5);
+        Assert.Single(
+            pages.Select(page => page.Contains("\ndotnet_process_memory", StringComparison.Ordinal)).Distinct()
+        );
     }
 
     [Fact]
@@ -170,5 +222,37 @@ public sealed class WatchTests
         });
         await app.StartAsync();
         return app;
+    }
+
+    /// <summary>A store of which nothing but a size is asked, which comes when the gate is open: a file system that is away.</summary>
+    private sealed class HangingStore(ManualResetEventSlim open) : IBlobStore
+    {
+        public Task<long?> SizeAsync(Digest digest, CancellationToken cancel)
+        {
+            open.Wait(CancellationToken.None);
+            return Task.FromResult<long?>(null);
+        }
+
+        public Task<Stream?> OpenAsync(Digest digest, long offset, long length, CancellationToken cancel) =>
+            Task.FromResult<Stream?>(null);
+
+        public Task<IBlobUpload> UploadAsync(string id, string algorithm, CancellationToken cancel) =>
+            throw new NotSupportedException();
+
+        public Task<long?> UploadedAsync(string id, CancellationToken cancel) => Task.FromResult<long?>(null);
+
+        public Task DiscardAsync(string id, CancellationToken cancel) => Task.CompletedTask;
+
+        public Task<int> DiscardAsync(DateTimeOffset before, CancellationToken cancel) => Task.FromResult(0);
+
+        public async IAsyncEnumerable<(Digest Digest, long Size)> ListAsync(
+            [EnumeratorCancellation] CancellationToken cancel
+        )
+        {
+            await Task.CompletedTask;
+            yield break;
+        }
+
+        public Task DeleteAsync(Digest digest, CancellationToken cancel) => Task.CompletedTask;
     }
 }
