@@ -42,6 +42,15 @@ internal sealed partial class ServerPresence(
         )
             is not null;
 
+    /// <summary>Whether a server has given a sign of life of late.</summary>
+    public bool IsAlive(DbConnection connection, string server) =>
+        connection.Scalar<long?>(
+            "SELECT 1 FROM servers WHERE id = @server AND seen > @alive",
+            ("server", server),
+            ("alive", AliveSince)
+        )
+            is not null;
+
     /// <summary>Says that this server is there before anything else of it starts.</summary>
     public override async Task StartAsync(CancellationToken cancellationToken)
     {

@@ -11,7 +11,7 @@ namespace Kiln.Server.Registry;
 /// bytes go, and a mark stays for a day. Whoever stores bytes records them in a transaction that looks for the mark, so that
 /// a row never stands for bytes that somebody is about to take away.
 /// </summary>
-internal sealed class CondemnedBlobs(Database database, IBlobStore store, TimeProvider time)
+internal sealed class CondemnedBlobs(Database database, IBlobStore store, ServerPresence presence, TimeProvider time)
 {
     /// <summary>How long marks stay. A push has to record its bytes within this time of storing them.</summary>
     public static readonly TimeSpan MarkLifetime = TimeSpan.FromDays(1);
@@ -19,8 +19,14 @@ internal sealed class CondemnedBlobs(Database database, IBlobStore store, TimePr
     /// <summary>How long the deletion of bytes may take; it is given up then, and is another try's.</summary>
     public static readonly TimeSpan DeletionTimeout = TimeSpan.FromSeconds(30);
 
-    /// <summary>When another server may take a deletion over, since its own did not end it: many times the timeout.</summary>
+    /// <summary>
+    /// When another server may take a deletion over, since its own did not end it and is alive as far as is known: many times
+    /// the timeout.
+    /// </summary>
     public static readonly TimeSpan TakeOverAfter = TimeSpan.FromMinutes(5);
+
+    /// <summary>The same of a server that gives no sign of life: one that was only slow has given the deletion up by then.</summary>
+    public static readonly TimeSpan TakeOverFromDeadAfter = 4 * DeletionTimeout;
 
     private const string IsCondemned = "condemned";
     private const string IsBeingDeleted = "deleting";
@@ -29,8 +35,8 @@ internal sealed class CondemnedBlobs(Database database, IBlobStore store, TimePr
     private const int Patience = 300;
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(100);
 
-    // Deletions that this process began and did not end are over when it is.
-    private readonly string _owner = NewId();
+    // SERVER/PROCESS: deletions that this process began and did not end are over when it is.
+    private readonly string _owner = $"{presence.Self}/{NewId()}";
 
     /// <summary>Takes a blob out of the collector's sight: somebody uses it again.</summary>
     public static void Rescue(DbTransaction transaction, Digest digest) =>
@@ -256,10 +262,14 @@ internal sealed class CondemnedBlobs(Database database, IBlobStore store, TimePr
     // Only of an owner that cannot be deleting any more.
     private async Task<bool> TakeOverAsync(Condemned row, CancellationToken cancel)
     {
-        var old = (time.GetUtcNow() - TakeOverAfter).ToUnixTimeMilliseconds();
-        if (row.Owner == _owner || (database.IsShared && row.Since > old))
+        if (row.Owner == _owner)
         {
-            return row.Owner == _owner && row.Since <= old && await FinishAsync(row, cancel);
+            return IsOlder(row, TakeOverAfter) && await FinishAsync(row, cancel);
+        }
+
+        if (database.IsShared && !MayTakeOver(row))
+        {
+            return false;
         }
 
         var claimed = await database.WriteAsync(
@@ -271,6 +281,17 @@ internal sealed class CondemnedBlobs(Database database, IBlobStore store, TimePr
         );
         return claimed is not null && await FinishAsync(claimed, cancel);
     }
+
+    private bool MayTakeOver(Condemned row)
+    {
+        var server = row.Owner.Split('/')[0];
+        // An earlier process of this server is gone: its data directory has one at a time.
+        return server == presence.Self
+            || IsOlder(row, TakeOverAfter)
+            || (IsOlder(row, TakeOverFromDeadAfter) && !database.Read(c => presence.IsAlive(c, server)));
+    }
+
+    private bool IsOlder(Condemned row, TimeSpan age) => row.Since <= (time.GetUtcNow() - age).ToUnixTimeMilliseconds();
 
     private async Task WaitAsync(Digest digest, int tries, CancellationToken cancel)
     {
