@@ -1,4 +1,7 @@
+using System.Net;
 using Kiln.BuildSpec;
+using Kiln.Oci;
+using Kiln.Tests.Registry;
 
 namespace Kiln.Tests.Builds;
 
@@ -38,13 +41,33 @@ public sealed class RemoteLeaseTests : LeaseContract
     }
 
     [Fact]
+    public async Task A_product_is_published_under_the_digest_by_which_it_was_pushed()
+    {
+        await using var server = await BuildServer.StartAsync(remote: true);
+        var job = await server.SubmitAsync("?tag=1.0");
+        var lease = await new WireNode(server.Http).LeaseAsync();
+        var manifest = await lease.ImageAsync("hello");
+        var digest = Digest.Of(manifest, Digest.Sha512);
+        using var pushed = await lease.PutManifestAsync(digest.ToString(), manifest);
+        Assert.Equal(HttpStatusCode.Created, pushed.StatusCode);
+        using var result = await lease.ResultAsync(WireLease.Succeeded(digest));
+        Assert.Equal(HttpStatusCode.OK, result.StatusCode);
+
+        Assert.Equal(digest, (await server.GetAsync(job.Id)).Result!.Outputs[0].Manifest.Digest);
+        using var pulled = await server.Http.SendAsync("GET", $"{BuildServer.Repository}/manifests/{digest}");
+        Assert.Equal(manifest, await pulled.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken));
+        var index = await server.TagAsync("1.0");
+        Assert.Equal(digest, index!.Manifests[0].Digest);
+    }
+
+    [Fact]
     public async Task What_a_node_elsewhere_can_build_may_be_asked_for()
     {
         await using var server = await BuildServer.StartAsync(remote: true);
         server.Status.Abilities = Kiln.Node.NodeAbilities.None("builds are switched off here");
         using (var refused = await server.PostAsync("?tag=1.0"))
         {
-            Assert.Equal(System.Net.HttpStatusCode.Forbidden, refused.StatusCode);
+            Assert.Equal(HttpStatusCode.Forbidden, refused.StatusCode);
         }
 
         Assert.Null(await server.Node.TryClaimAsync());

@@ -55,6 +55,8 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
             Repository = Repositories.NameOf(transaction.Connection!, execution.Repository),
             Content = product.Content,
             ContentType = product.Manifest.MediaType,
+            // By which the job names it.
+            Digest = product.Manifest.Digest,
             Principal = execution.RequestedBy,
         };
 }
