@@ -1,6 +1,7 @@
 using System.Formats.Tar;
 using System.IO.Compression;
 using Kiln.BuildSpec;
+using Kiln.Client.Archives;
 using Kiln.Oci;
 
 namespace Kiln.Cli.Context;

@@ -1,3 +1,5 @@
+using Kiln.Client.Archives;
+
 namespace Kiln.Cli.Context;
 
 /// <summary>One thing in a context. <see cref="Path"/> is relative, with <c>/</c>.</summary>

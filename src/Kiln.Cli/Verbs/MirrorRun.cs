@@ -55,7 +55,7 @@ internal sealed class MirrorRun(MirrorPlan plan, RegistryClient client, Shell sh
 
         if (source.Tag is not null)
         {
-            throw CommandFailure.Usage("a pattern of repositories has no tag; use --tags");
+            throw CommandFailure.Usage("a pattern of repositories has no tag; use --tag");
         }
 
         var found = (await client.ListRepositoriesAsync(source.Host, cancel)).Where(source.Means).ToList();
@@ -152,12 +152,18 @@ internal sealed class MirrorRun(MirrorPlan plan, RegistryClient client, Shell sh
 
         foreach (var tag in there.Where(IsMeant).Select(Tag.Parse).Except(kept))
         {
-            await shell.Out.WriteLineAsync($"{to}:{tag} {(plan.DryRun ? "would be deleted" : "deleted")}");
-            if (!plan.DryRun)
-            {
-                await TryAsync($"{to}:{tag}", () => client.DeleteTagAsync(to, tag, cancel), cancel);
-            }
+            await TryAsync($"{to}:{tag}", () => DeleteAsync(to, tag, cancel), cancel);
         }
+    }
+
+    private async Task DeleteAsync(RemoteRepository to, Tag tag, CancellationToken cancel)
+    {
+        if (!plan.DryRun)
+        {
+            await client.DeleteTagAsync(to, tag, cancel);
+        }
+
+        await shell.Out.WriteLineAsync($"{to}:{tag} {(plan.DryRun ? "would be deleted" : "deleted")}");
     }
 
     // Tags that stand for the referrers API come with their subjects.

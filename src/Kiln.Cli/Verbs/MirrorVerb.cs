@@ -17,7 +17,7 @@ internal sealed class MirrorVerb
         Description = "HOST/NAME for one repository; for a pattern, HOST[/PREFIX], before which the names are put.",
     };
 
-    private readonly Option<string[]> _tags = new("--tags")
+    private readonly Option<string[]> _tags = new("--tag", "--tags")
     {
         Description = "Only tags of this form, in which * stands for any characters. May be given several times.",
         HelpName = "GLOB",
@@ -41,7 +41,7 @@ internal sealed class MirrorVerb
 
     private readonly Option<bool> _delete = new("--delete")
     {
-        Description = "Delete tags of the form of --tags at DST that SRC does not have.",
+        Description = "Delete tags of the form of --tag at DST that SRC does not have.",
     };
 
     private readonly Option<int> _parallel = new("--parallel")
@@ -145,14 +145,7 @@ internal sealed record MirrorPlace(string Host, string Path, Tag? Tag)
     }
 
     /// <summary>Whether a repository is meant: <c>*</c> stands for part of a component, <c>**</c> at the end for any.</summary>
-    public bool Means(RepositoryName name)
-    {
-        var (parts, patterns) = (name.Value.Split('/'), Path.Split('/'));
-        var open = patterns[^1] == "**";
-        var fixedParts = open ? patterns.Length - 1 : patterns.Length;
-        return (open ? parts.Length > fixedParts : parts.Length == fixedParts)
-            && patterns.Take(fixedParts).Zip(parts, (p, part) => Glob.Matches(part, p)).All(matches => matches);
-    }
+    public bool Means(RepositoryName name) => Glob.MatchesPath(name.Value, Path);
 }
 
 /// <summary>What is to be mirrored, and how.</summary>

@@ -39,6 +39,11 @@ public sealed class ArchiveFiles : IDisposable
             throw new FileNotFoundException($"there is no file or directory {path}");
         }
 
+        if (!IsRegular(path))
+        {
+            throw Wrong(path, "it is no regular file");
+        }
+
         var plain = await IsGzipAsync(path, cancel) ? await UnzipAsync(path, cancel) : path;
         try
         {
@@ -117,8 +122,17 @@ public sealed class ArchiveFiles : IDisposable
             }
         }
 
-        return File.Exists(path) ? new FileInfo(path) : null;
+        if (!File.Exists(path))
+        {
+            return null;
+        }
+
+        return IsRegular(path) ? new FileInfo(path) : throw Wrong($"{name} is no regular file");
     }
+
+    // Opening a pipe would wait for somebody to write into it. What the user named may be a link to a file.
+    private static bool IsRegular(string path) =>
+        FileStatus.Of(File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path).Kind == FileKind.Regular;
 
     private Entry? InTar(string name)
     {

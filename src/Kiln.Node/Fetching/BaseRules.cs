@@ -78,16 +78,7 @@ internal sealed class BaseRules(LeaseBases bases, IReadOnlyList<string> insecure
         var (host, path) = (pattern[..SlashOf(pattern)], pattern[Math.Min(SlashOf(pattern) + 1, pattern.Length)..]);
         var slash = name.IndexOf('/', StringComparison.Ordinal);
         return Glob.Matches(name.AsSpan(0, slash), host)
-            && (path is "" or "**" || MatchesPath(name[(slash + 1)..], path));
-    }
-
-    private static bool MatchesPath(string path, string pattern)
-    {
-        var (parts, patterns) = (path.Split('/'), pattern.Split('/'));
-        var open = patterns[^1] == "**";
-        var least = open ? patterns.Length - 1 : patterns.Length;
-        return (open ? parts.Length > least : parts.Length == least)
-            && patterns.Take(least).Zip(parts, (p, part) => Glob.Matches(part, p)).All(matches => matches);
+            && (path is "" or "**" || Glob.MatchesPath(name[(slash + 1)..], path));
     }
 
     private static int SlashOf(string pattern) =>

@@ -122,11 +122,11 @@ public sealed class MirrorTests : IAsyncLifetime
         await PushAsync("team/deep/b", "v2");
         await PushAsync("other/c", "v1");
 
-        var dry = await MirrorAsync($"{_registry.Host}/team/**", $"{Host}/m", "--tags", "v*", "--dry-run");
+        var dry = await MirrorAsync($"{_registry.Host}/team/**", $"{Host}/m", "--tag", "v*", "--dry-run");
         Assert.Equal(0, dry.Code);
         Assert.Contains("team/a:v1", dry.Out);
         Assert.Equal(HttpStatusCode.NotFound, await Server.Http.StatusAsync("GET", "m/team/a/manifests/v1"));
-        var real = await MirrorAsync($"{_registry.Host}/team/**", $"{Host}/m", "--tags", "v*");
+        var real = await MirrorAsync($"{_registry.Host}/team/**", $"{Host}/m", "--tag", "v*");
 
         Assert.True(real.Code == 0, real.Out + real.Error);
         Assert.Equal(["v1"], await Server.Http.TagsAsync("m/team/a"));

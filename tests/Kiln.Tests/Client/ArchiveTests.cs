@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Formats.Tar;
 using System.IO.Compression;
 using System.Net;
@@ -56,6 +57,31 @@ public sealed class ArchiveTests : IDisposable
             }
 
             Assert.Equal(await File.ReadAllBytesAsync(one, Cancel), await File.ReadAllBytesAsync(two, Cancel));
+        }
+    }
+
+    [Fact]
+    public async Task A_pipe_in_place_of_a_file_is_refused_and_waited_for_by_nobody()
+    {
+        await using var server = await TestServer.StartAsync();
+        await Checking.Kept.FillAsync(server.Http);
+        var archive = Path.Combine(_folder, "layout");
+        await KilnAsync("export", $"{Host(server)}/a/app", archive);
+        var blob = Directory
+            .EnumerateFiles(Path.Combine(archive, "blobs"), "*", SearchOption.AllDirectories)
+            .OrderByDescending(file => new FileInfo(file).Length)
+            .First();
+        foreach (var place in new[] { blob, Path.Combine(archive, "index.json"), Path.Combine(_folder, "image.tar") })
+        {
+            File.Delete(place);
+            using var made = Process.Start("mkfifo", place);
+            await made.WaitForExitAsync(Cancel);
+            var source = place.StartsWith(archive, StringComparison.Ordinal) ? archive : place;
+            // A pipe that is opened waits for a writer, in the kernel.
+            var (code, _, error) = await Task.Run(() => KilnAsync("import", source, $"{Host(server)}/b"), Cancel)
+                .WaitAsync(TimeSpan.FromMinutes(2), Cancel);
+            Assert.NotEqual(ExitCodes.Ok, code);
+            Assert.Contains("no regular file", error, StringComparison.Ordinal);
         }
     }
 

@@ -1,12 +1,17 @@
 using System.Runtime.InteropServices;
 
-namespace Kiln.Cli.Context;
+namespace Kiln.Client.Archives;
 
 /// <summary>What a path is, by the kernel's word, without following a link and without opening anything.</summary>
-internal enum FileKind
+public enum FileKind
 {
+    /// <summary>A file with bytes.</summary>
     Regular,
+
+    /// <summary>A directory.</summary>
     Directory,
+
+    /// <summary>A symbolic link.</summary>
     SymbolicLink,
 
     /// <summary>A socket, pipe or device: opening one can block or do harm.</summary>
@@ -14,7 +19,7 @@ internal enum FileKind
 }
 
 /// <summary>Looks at a path with statx(2), whose layout is the same on every architecture.</summary>
-internal static partial class FileStatus
+public static partial class FileStatus
 {
     private const int AtFdcwd = -100;
     private const int AtSymlinkNofollow = 0x100;
@@ -23,6 +28,7 @@ internal static partial class FileStatus
     private const int ModeOffset = 28;
     private const int TypeMask = 0xF000;
 
+    /// <summary>What is at a path, and its mode.</summary>
     /// <exception cref="IOException">The path cannot be looked at.</exception>
     public static (FileKind Kind, UnixFileMode Mode) Of(string path)
     {
