@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 using System.Text.Json.Nodes;
 using Kiln.EndToEnd.Harness;
@@ -102,17 +101,13 @@ public sealed class RequestTests(Machine machine, Server server) : IClassFixture
         var recipe = $"FROM {Base()}\nRUN cat /proc/sys/kernel/random/uuid >/id\n";
         var first = await Builds.BuildOkAsync(server, "demo/same", "tag=1", recipe);
 
-        var clock = Stopwatch.StartNew();
         using var answer = await Builds.PostRecipeAsync(server, "demo/same", "tag=2", recipe);
-        clock.Stop();
         var second = JsonNode.Parse(await answer.Content.ReadAsStringAsync())!;
 
         Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         Assert.True(second["cached"]!.GetValue<bool>());
         Assert.NotEqual(Builds.Text(first, "id"), Builds.Text(second, "id"));
         Assert.Equal(HttpStatusCode.OK, await Builds.ManifestStatusAsync(server, "demo/same", "2"));
-        // Measured in bench/: a few milliseconds. Here it only must not have been a build.
-        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(1), $"answered in {clock.Elapsed}");
     }
 
     [Fact]

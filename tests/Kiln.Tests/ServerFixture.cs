@@ -132,7 +132,7 @@ public sealed class TestServer : IAsyncDisposable
             _proxy = RoundRobin.Start([.. _apps.Select(app => new Uri(app.Urls.First()).Authority)]);
         }
 
-        Http = new HttpClient { BaseAddress = new Uri(Url + "/v2/"), Timeout = TimeSpan.FromSeconds(30) };
+        Http = new HttpClient { BaseAddress = new Uri(Url + "/v2/"), Timeout = TimeSpan.FromMinutes(2) };
     }
 
     private async Task StopAsync()

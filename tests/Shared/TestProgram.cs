@@ -9,7 +9,7 @@ namespace Kiln.TestPrograms;
 /// </summary>
 internal sealed class TestProgram : IDisposable
 {
-    private const int StartSeconds = 60;
+    private const int StartSeconds = 180;
     private readonly Process _process;
 
     private TestProgram(Process process, string words) => (_process, Words) = (process, words);

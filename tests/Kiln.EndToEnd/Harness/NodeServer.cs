@@ -65,7 +65,7 @@ public sealed class NodeProcess(Machine machine, Server server) : IAsyncDisposab
         if (_process is not { HasExited: false } process)
             return;
         machine.RunAsUser("sh", "-c", $"kill -{signal} {process.Id}").Ok();
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         await process.WaitForExitAsync(patience.Token);
     }
 }

@@ -47,7 +47,7 @@ public class Server : IAsyncLifetime, IDisposable
         var clock = Stopwatch.StartNew();
         while (!await AnswersAsync())
         {
-            if (_process.HasExited || clock.Elapsed > TimeSpan.FromSeconds(30))
+            if (_process.HasExited || clock.Elapsed > TimeSpan.FromMinutes(2))
                 Assert.Fail($"kiln serve did not answer on {Host}:\n{Log()}");
             await Task.Delay(TimeSpan.FromMilliseconds(20));
         }
@@ -79,7 +79,7 @@ public class Server : IAsyncLifetime, IDisposable
             return;
         // The shell's own kill: a minimal Debian has no other.
         _machine.RunAsUser("sh", "-c", $"kill -{signal} {process.Id}").Ok();
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         await process.WaitForExitAsync(patience.Token);
     }
 

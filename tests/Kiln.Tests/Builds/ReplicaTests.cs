@@ -16,7 +16,7 @@ namespace Kiln.Tests.Builds;
 /// </summary>
 public sealed class ReplicaTests
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
     [Fact]
     public async Task A_log_is_followed_on_one_server_while_the_other_builds()

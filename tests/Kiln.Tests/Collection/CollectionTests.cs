@@ -251,19 +251,33 @@ public sealed class CollectionTests
     public async Task An_abandoned_upload_is_told_of_and_removed()
     {
         await using var server = await CollectedServer.StartAsync();
-        var location = await server.Http.StartUploadAsync("a/b");
-        server.Time.Advance(25 * Hour);
+        var (location, item) = await AbandonAsync(server);
+        // The server's own look at its start may have come that late, and is not told of.
+        if (item is null)
+        {
+            (location, item) = await AbandonAsync(server);
+        }
 
-        var item = Assert.Single(await server.CollectAsync(), i => i.Kind == CollectionKinds.Upload);
-
+        Assert.NotNull(item);
         Assert.EndsWith(item.Reference, location, StringComparison.Ordinal);
         Assert.Equal(HttpStatusCode.NotFound, await server.Http.StatusAsync("GET", location));
     }
 
+    private static async Task<(string Location, CollectionItem? Item)> AbandonAsync(CollectedServer server)
+    {
+        var location = await server.Http.StartUploadAsync("a/b");
+        server.Time.Advance(25 * Hour);
+        return (location, (await server.CollectAsync()).SingleOrDefault(i => i.Kind == CollectionKinds.Upload));
+    }
+
     [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public async Task A_deletion_that_a_killed_server_began_is_ended_by_the_push_that_meets_it(bool bytesAreGone)
+    [InlineData(true, 3)]
+    [InlineData(false, 3)]
+    [InlineData(true, 24 * 60)]
+    public async Task A_deletion_that_a_killed_server_began_is_ended_by_the_push_that_meets_it(
+        bool bytesAreGone,
+        int minutes
+    )
     {
         await using var server = await CollectedServer.StartAsync();
         var layer = Samples.Bytes(1000);
@@ -279,9 +293,10 @@ public sealed class CollectionTests
                     transaction.Run(
                         """
                         INSERT INTO condemned_blobs (digest, state, since, sweep, owner)
-                        VALUES (@digest, 'deleting', 0, 'lost', 'a server that is gone')
+                        VALUES (@digest, 'deleting', @since, 'lost', 'a server that is gone')
                         """,
-                        ("digest", blob.ToString())
+                        ("digest", blob.ToString()),
+                        ("since", server.Time.GetUtcNow().AddMinutes(-minutes).ToUnixTimeMilliseconds())
                     );
                 },
                 TestContext.Current.CancellationToken
@@ -349,7 +364,7 @@ public sealed class CollectionTests
         var blob = await server.Http.PushBlobAsync("a/b", Samples.Bytes(1000));
         var store = server.Services.GetRequiredService<IBlobStore>();
 
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         while (await store.SizeAsync(blob, timeout.Token) is not null)
         {
             await Task.Delay(10, timeout.Token);

@@ -19,7 +19,7 @@ internal sealed class FuzzRun(IFuzzTarget target, int seed, TextWriter output)
 
     // What a request that is right has to be answered in, on a machine that does other things too; others may wait for
     // more to come, until they are told that there is none.
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan Moment = TimeSpan.FromSeconds(1);
 
     private readonly List<string> _faults = [];

@@ -152,7 +152,7 @@ internal sealed class FuzzProgram : IFuzzTarget
     private async Task WaitAsync()
     {
         using var http = new HttpClient();
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         while (true)
         {
             try

@@ -58,7 +58,7 @@ internal sealed class FuzzWorld : IDisposable
 
     public FuzzWorld(string url)
     {
-        _http = new HttpClient { BaseAddress = new Uri(url + "/v2/"), Timeout = TimeSpan.FromSeconds(60) };
+        _http = new HttpClient { BaseAddress = new Uri(url + "/v2/"), Timeout = TimeSpan.FromMinutes(2) };
         _http.DefaultRequestHeaders.Authorization = AuthenticationHeaderValue.Parse(Admin);
     }
 

@@ -39,7 +39,7 @@ public sealed class BuildReportTests
         var coordinator = new TestCoordinator { Canceled = true };
         using var report = new BuildReport(Lease, coordinator, TimeProvider.System, NullLogger.Instance);
         var reporting = report.RunAsync();
-        using var late = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var late = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         while (!report.Canceled.IsCancellationRequested && !late.IsCancellationRequested)
         {
             report.Log("a line\n"u8);

@@ -12,7 +12,7 @@ namespace Kiln.Tests.Operation;
 public sealed class ProcessTests
 {
     private static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
     [Fact]
     public async Task A_stop_is_told_first_and_lets_what_runs_finish()

@@ -82,14 +82,14 @@ internal sealed partial class ServerProcess : IAsyncDisposable
             variables ?? new Dictionary<string, string>(),
             data ?? Directory.CreateTempSubdirectory("kiln-process-").FullName
         );
-        server.Url = await server._url.Task.WaitAsync(TimeSpan.FromSeconds(60));
+        server.Url = await server._url.Task.WaitAsync(TimeSpan.FromMinutes(3));
         return server;
     }
 
     /// <summary>Waits until systemd would have heard a word.</summary>
     public async Task<string> NotifiedAsync(string word)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         var buffer = new byte[4096];
         while (true)
         {

@@ -88,7 +88,8 @@ public sealed class HostileManifestTests(ServerFixture fixture)
 
         await response.ShouldFailAsync(400, "MANIFEST_INVALID");
         Assert.Empty(await fixture.Http.TagsAsync(repository));
-        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(10), $"{what} took {clock.Elapsed}");
+        // What grows with the square of its length would take hours.
+        Assert.True(clock.Elapsed < TimeSpan.FromMinutes(1), $"{what} took {clock.Elapsed}");
     }
 
     [Fact]
@@ -144,7 +145,7 @@ public sealed class HostileManifestTests(ServerFixture fixture)
         await client.SendAsync("{\"schemaVersion\":");
 
         var answer = client.ReceiveAsync();
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         while (!answer.IsCompleted)
         {
             time.Advance(TimeSpan.FromSeconds(30));

@@ -27,7 +27,7 @@ internal sealed class RawClient : IAsyncDisposable
     /// </summary>
     public async Task<string> ReceiveAsync(bool head = false)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         var received = new StringBuilder();
         var buffer = new byte[16 << 10];
         while (!IsWhole(received.ToString(), head))

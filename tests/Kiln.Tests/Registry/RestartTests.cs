@@ -74,7 +74,7 @@ public sealed class RestartTests
 
         time.Advance(TimeSpan.FromHours(1));
 
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         while (await server.Http.StatusAsync("GET", old) != HttpStatusCode.NotFound)
         {
             await Task.Delay(10, timeout.Token);

@@ -310,7 +310,7 @@ public sealed class UploadTests(ServerFixture fixture)
 
     private static async Task WaitForAsync(Func<Task<bool>> condition)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         while (!await condition())
         {
             await Task.Delay(10, timeout.Token);
