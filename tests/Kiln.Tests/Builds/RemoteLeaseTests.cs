@@ -1,7 +1,9 @@
 using System.Net;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server.Builds.Progress;
 using Kiln.Tests.Registry;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Builds;
 
@@ -58,6 +60,18 @@ public sealed class RemoteLeaseTests : LeaseContract
         Assert.Equal(manifest, await pulled.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken));
         var index = await server.TagAsync("1.0");
         Assert.Equal(digest, index!.Manifests[0].Digest);
+    }
+
+    [Fact]
+    public async Task A_server_that_ends_has_no_node_elsewhere_wait()
+    {
+        // Its time stands: the wait does not end by itself.
+        await using var server = await BuildServer.StartAsync(fakeTime: true, remote: true);
+        server.Services.GetRequiredService<Wakeups>().Stop();
+
+        using var nothing = await new WireNode(server.Http).ClaimAsync(headers: ("Prefer", "wait=50"));
+
+        Assert.Equal(HttpStatusCode.NoContent, nothing.StatusCode);
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using System.Net;
 using Kiln.Cli;
 using Kiln.Oci;
+using Kiln.Server;
 using Kiln.TestPrograms;
 using Kiln.Tests.Registry;
 using Kiln.Tests.Registry.Upstreams;
@@ -146,6 +147,28 @@ public sealed class MirrorTests : IAsyncLifetime
         await MirrorAsync($"{_registry.Host}/app", $"{Host}/app", "--delete");
 
         Assert.Equal(["1"], await Server.Http.TagsAsync("app"));
+    }
+
+    [Fact]
+    public async Task A_tag_that_cannot_be_deleted_is_not_said_to_be()
+    {
+        await using var target = await TestServer.StartAsync(options =>
+            options with
+            {
+                Immutability = new ImmutabilityOptions
+                {
+                    Rules = [new ImmutabilityRule { Repositories = ["**"], Tags = ["v*"] }],
+                },
+            }
+        );
+        await PushAsync("app", "1");
+        await target.Http.PushAsync("app", Samples.Image(), "v1");
+
+        var run = await MirrorAsync($"{_registry.Host}/app", $"{new Uri(target.Url).Authority}/app", "--delete");
+
+        Assert.NotEqual(0, run.Code);
+        Assert.Contains("app:v1", run.Error);
+        Assert.DoesNotContain("deleted", run.Out);
     }
 
     [Fact]

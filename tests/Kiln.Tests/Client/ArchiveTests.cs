@@ -78,7 +78,7 @@ public sealed class ArchiveTests : IDisposable
             await made.WaitForExitAsync(Cancel);
             var source = place.StartsWith(archive, StringComparison.Ordinal) ? archive : place;
             // A pipe that is opened waits for a writer, in the kernel.
-            var (code, _, error) = await Task.Run(() => KilnAsync("import", source, $"{Host(server)}/b"), Cancel)
+            var (code, _, error) = await Task.Run(() => KilnAsync("import", source, $"{Host(server)}/fresh"), Cancel)
                 .WaitAsync(TimeSpan.FromMinutes(2), Cancel);
             Assert.NotEqual(ExitCodes.Ok, code);
             Assert.Contains("no regular file", error, StringComparison.Ordinal);

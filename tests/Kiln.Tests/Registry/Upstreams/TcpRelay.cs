@@ -44,9 +44,16 @@ internal sealed class TcpRelay : IDisposable
     {
         while (_clients.TryTake(out var client))
         {
-            // Null in one that was closed already.
-            client.Client?.LingerState = new LingerOption(true, 0);
-            client.Dispose();
+            try
+            {
+                // Null in one that was closed already.
+                client.Client?.LingerState = new LingerOption(true, 0);
+                client.Dispose();
+            }
+            catch (ObjectDisposedException)
+            {
+                // It was closed at this moment.
+            }
         }
     }
 
