@@ -27,6 +27,7 @@ internal static class CommandLine
             TokenVerb.Create(shell),
             GcVerb.Create(shell),
             QuotaVerb.Create(shell),
+            ConformanceVerb.Create(shell),
             VersionVerb.Create(shell),
         };
 

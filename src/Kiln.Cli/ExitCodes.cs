@@ -8,6 +8,9 @@ internal static class ExitCodes
     /// <summary>The recipe is at fault.</summary>
     public const int RecipeFailed = 1;
 
+    /// <summary>A registry does not do what it has to.</summary>
+    public const int NotConformant = 1;
+
     /// <summary>The command was not understood, or names something that is not there.</summary>
     public const int Usage = 2;
 

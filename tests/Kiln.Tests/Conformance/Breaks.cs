@@ -1,0 +1,86 @@
+using System.Text;
+using System.Text.Json.Nodes;
+
+namespace Kiln.Tests.Conformance;
+
+/// <summary>Ways to break an exchange.</summary>
+internal static class Breaks
+{
+    /// <summary>Whether the query has a text.</summary>
+    public static bool Has(Exchange e, string text) => e.Query.Contains(text, StringComparison.Ordinal);
+
+    public static void Status(Exchange e, bool when, int status)
+    {
+        if (when)
+        {
+            e.Status = status;
+        }
+    }
+
+    public static void Without(Exchange e, string header, bool when = true)
+    {
+        if (when)
+        {
+            e.Headers.Remove(header);
+        }
+    }
+
+    public static void Header(Exchange e, string name, string value, bool when = true)
+    {
+        if (when && e.Headers.ContainsKey(name))
+        {
+            e.Headers[name] = value;
+        }
+    }
+
+    public static void AnswerIf(Exchange e, bool when, int status, string body = "")
+    {
+        if (when)
+        {
+            e.Answer(status, body);
+        }
+    }
+
+    public static void EditIf(Exchange e, bool when, Action<JsonNode> edit)
+    {
+        if (when)
+        {
+            e.Edit(edit);
+        }
+    }
+
+    /// <summary>The body without its last byte.</summary>
+    public static void Shorten(Exchange e, bool when)
+    {
+        if (when && e.Body.Length > 0)
+        {
+            e.Body = e.Body[..^1];
+        }
+    }
+
+    public static void Replace(Exchange e, string old, string with) =>
+        e.Body = Encoding.UTF8.GetBytes(e.Text.Replace(old, with, StringComparison.Ordinal));
+
+    /// <summary>The registry never hears of it, and the client gets this.</summary>
+    public static void Swallow(Exchange e, bool when, int status, string? location = null)
+    {
+        if (when)
+        {
+            e.Swallowed = status;
+            if (location is not null)
+            {
+                e.Headers["Location"] = location;
+            }
+        }
+    }
+
+    public static void Reverse(JsonArray items)
+    {
+        var reversed = items.Select(item => item?.DeepClone()).Reverse().ToList();
+        items.Clear();
+        reversed.ForEach(items.Add);
+    }
+
+    /// <summary>An error in its form.</summary>
+    public static string Error(string code) => $$"""{"errors":[{"code":"{{code}}","message":"broken"}]}""";
+}

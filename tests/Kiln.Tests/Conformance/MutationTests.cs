@@ -1,0 +1,95 @@
+using Kiln.Conformance;
+using Kiln.Tests.Builds;
+
+namespace Kiln.Tests.Conformance;
+
+/// <summary>
+/// The runner can fail: for everything that it checks there is a way to break a registry that is right, and then the
+/// checks of it are red and no others.
+/// </summary>
+public abstract class MutationTests : IAsyncLifetime
+{
+    private static readonly string[] Slow = ["node.expiry", "node.attempts", "hooks.retry", "hooks.gone"];
+    private BuildServer? _server;
+
+    private protected abstract IReadOnlyList<Mutation> Mutations { get; }
+
+    /// <summary>The categories whose checks have to be in the table.</summary>
+    protected abstract IReadOnlyList<string> Covered { get; }
+
+    public async ValueTask InitializeAsync() => _server = await ConformanceServer.StartAsync();
+
+    public ValueTask DisposeAsync() => _server!.DisposeAsync();
+
+    [Fact]
+    public async Task A_registry_that_breaks_one_requirement_turns_exactly_its_checks_red()
+    {
+        var wrong = new List<string>();
+        foreach (var mutation in Mutations)
+        {
+            var red = await RedAsync(mutation);
+            if (!red.Keys.Order(StringComparer.Ordinal).SequenceEqual(mutation.Checks.Order(StringComparer.Ordinal)))
+            {
+                wrong.Add(
+                    $"{mutation.Name}: expected {mutation.Red}, but red are\n"
+                        + string.Concat(red.Select(r => $"    {r.Key}: {r.Value}\n"))
+                );
+            }
+        }
+
+        Assert.True(wrong.Count == 0, string.Join("\n", wrong));
+    }
+
+    [Fact]
+    public void Every_check_is_turned_red_by_something()
+    {
+        var broken = Mutations.SelectMany(mutation => mutation.Checks).ToHashSet(StringComparer.Ordinal);
+        Assert.Empty(
+            CheckTable
+                .All.Where(check => Covered.Contains(check.Category, StringComparer.Ordinal))
+                .Select(check => check.Id)
+                .Where(id => !broken.Contains(id))
+        );
+    }
+
+    private async Task<Dictionary<string, string>> RedAsync(Mutation mutation)
+    {
+        await using var proxy = await BreakingProxy.StartAsync(new Uri($"http://{_server!.Host}"), mutation);
+        // The groups that the checks belong to, as a whole: others of the group have to stay green.
+        var groups = CheckTable.Groups.Where(group =>
+            group.Any(check => mutation.Checks.Contains(check.Id, StringComparer.Ordinal))
+        );
+        var results = await ConformanceRun.RunAsync(
+            ConformanceServer.Options(new Uri(proxy.Url)) with
+            {
+                Only = [.. groups.SelectMany(group => group).Select(check => check.Id)],
+                // What takes the registry its time is only waited for where it is to go wrong.
+                Left = Slow.Where(id => !mutation.Checks.Contains(id, StringComparer.Ordinal))
+                    .ToDictionary(id => id, _ => "takes its time", StringComparer.Ordinal),
+            },
+            told: null,
+            TestContext.Current.CancellationToken
+        );
+        return results
+            .Where(result => result.Outcome == Outcome.Fail)
+            .ToDictionary(result => result.Check.Id, result => result.Reason!, StringComparer.Ordinal);
+    }
+}
+
+public sealed class DiscoverMutationTests : MutationTests
+{
+    private protected override IReadOnlyList<Mutation> Mutations => DiscoverMutations.All;
+    protected override IReadOnlyList<string> Covered => [Categories.Discover];
+}
+
+public sealed class RequestMutationTests : MutationTests
+{
+    private protected override IReadOnlyList<Mutation> Mutations => RequestMutations.All;
+    protected override IReadOnlyList<string> Covered => [Categories.Request];
+}
+
+public sealed class StoreMutationTests : MutationTests
+{
+    private protected override IReadOnlyList<Mutation> Mutations => StoreMutations.All;
+    protected override IReadOnlyList<string> Covered => [Categories.Store];
+}
