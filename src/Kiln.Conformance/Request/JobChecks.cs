@@ -225,6 +225,11 @@ internal static class JobChecks
         request["tags"] = new JsonArray(tag);
         var job = await Jobs.NewAsync(session, request);
         await (await node.ClaimAsync(job)).FailAsync();
+        if ((await Jobs.NowAsync(session, job)).Flag("done"))
+        {
+            throw new CheckFailedException("a job with partial ended with its first failure");
+        }
+
         var image = await (await node.ClaimAsync(job)).SucceedAsync();
         Jobs.MustBe(await Jobs.NowAsync(session, job), "succeeded");
         var entries = (await session.GetAsync(session.At($"manifests/{tag}"))).Must(200).Json().Items("manifests");

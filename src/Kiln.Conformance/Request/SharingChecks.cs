@@ -33,7 +33,7 @@ internal static class SharingChecks
         request["target"] = "one";
         request["network"] = "none";
         request["reproducible"] = new JsonObject { ["sourceDateEpoch"] = 5 };
-        var job = (await Jobs.PostAsync(session, request)).Must(200, 202).Json();
+        var job = (await Jobs.PostAsync(session, request)).MustSucceed().Json();
         var key = Document(await Jobs.PlatformAsync(session), recipe);
         key["args"] = request["args"]!.DeepClone();
         key["target"] = "one";
@@ -67,7 +67,7 @@ internal static class SharingChecks
         var recipe = Jobs.Recipe();
         var request = await Jobs.RequestAsync(session, recipe);
         request["contexts"] = Json.ArrayOf(context.Descriptor);
-        var job = (await Jobs.PostAsync(session, request)).Must(200, 202).Json();
+        var job = (await Jobs.PostAsync(session, request)).MustSucceed().Json();
         var key = Document(await Jobs.PlatformAsync(session), recipe);
         key["contexts"] = new JsonArray(BuildKey.TreeDigest(tar));
         key["options"]!["network"] = await DefaultNetworkAsync(session);

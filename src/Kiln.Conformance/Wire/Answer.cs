@@ -49,6 +49,9 @@ internal sealed class Answer(string request, Uri uri, HttpResponseMessage respon
             ? this
             : throw Failure($"answered {Status}, not {string.Join(" or ", statuses)}{Shown()}");
 
+    /// <summary>It has to be taken, whatever the status is for that.</summary>
+    public Answer MustSucceed() => IsSuccess ? this : throw Failure($"answered {Status}{Shown()}");
+
     /// <summary>What another check is about: where it did not succeed, this one cannot go on.</summary>
     public Answer Needed(string what) =>
         IsSuccess ? this : throw new SkippedException($"{what} is needed first: {request} answered {Status}{Shown()}");

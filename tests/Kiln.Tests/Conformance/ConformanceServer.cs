@@ -34,7 +34,7 @@ internal static class ConformanceServer
             Url = url,
             Repository = name + "/a",
             OtherRepository = name + "/b",
-            Patience = TimeSpan.FromSeconds(20),
+            Patience = TimeSpan.FromSeconds(30),
         };
     }
 }

@@ -50,7 +50,7 @@ internal static class StoreMutations
             "store.upload-chunked",
             "PATCH",
             Upload,
-            e => Status(e, e.RequestHeaders.ContainsKey("Content-Range"), 201)
+            e => Status(e, e.Status == 202 && e.RequestHeaders.ContainsKey("Content-Range"), 201)
         ),
         new("a chunk's answer counts wrong", "store.upload-chunked", "PATCH", Upload, e => Header(e, "Range", "0-17")),
         new(
@@ -225,14 +225,14 @@ internal static class StoreMutations
         ),
         new(
             "manifests by tag have another byte",
-            "store.manifest-put-tag store.manifest-put-tags store.manifest-get-tag store.recipe",
+            "store.manifest-put-tags store.manifest-get-tag store.recipe",
             "GET",
             Manifest + "t",
             e => Shorten(e, e.Status == 200)
         ),
         new(
             "manifests by digest have another byte",
-            "store.manifest-put-digest store.manifest-get-digest store.manifest-index store.manifest-artifact",
+            "store.manifest-put-digest store.manifest-put-tag store.manifest-get-digest store.manifest-index store.manifest-artifact",
             "GET",
             Manifest + "sha256",
             e => Shorten(e, e.Status == 200)
