@@ -137,6 +137,7 @@ public static partial class KilnServer
         services.AddSingleton<ServerPresence>().AddHostedService(p => p.GetRequiredService<ServerPresence>());
         services.AddSingleton<ServerKeys>().AddHostedService<SharedKeys>();
         services.AddStorage(options.Storage).AddJournal(options.Storage);
+        services.AddHostedService<DurabilityMark>();
         services
             .AddSingleton<TransferBuffers>()
             .AddSingleton<Repositories>()
@@ -151,7 +152,7 @@ public static partial class KilnServer
         services.AddBuilds(options.Build);
         services.AddCollection(options);
         // After all that may prove wrong, and by a factory, so that its lock ends with the server.
-        var directory = new DataDirectory(options.DataDirectory);
+        var directory = new DataDirectory(options.DataDirectory, options.Durability);
         services.AddSingleton(_ => directory);
         services.AddSingleton<DiscoveryEndpoints>();
         services.AddSingleton<ManifestBodies>();
@@ -176,10 +177,10 @@ public static partial class KilnServer
         var options = services.GetRequiredService<ServerOptions>();
         return options.Database is { } address
             ? new PostgresDatabase(
-                PostgresAddress.Parse(address, options.DatabasePasswordFile),
+                PostgresAddress.Parse(address, options.DatabasePasswordFile, options.Durability),
                 services.GetRequiredService<ILogger<PostgresDatabase>>()
             )
-            : new SqliteDatabase(services.GetRequiredService<DataDirectory>().DatabaseFile);
+            : new SqliteDatabase(services.GetRequiredService<DataDirectory>().DatabaseFile, options.Durability);
     }
 
     private static void Pipeline(WebApplication app, ServerOptions options, AccessMode mode)

@@ -21,6 +21,9 @@ public sealed record ServerOptions
     /// </summary>
     public string? KeysFile { get; init; }
 
+    /// <summary>What an acknowledged write promises.</summary>
+    public Durability Durability { get; init; }
+
     /// <summary>Where to listen, for example <c>http://127.0.0.1:5000</c>. Port 0 takes a free one.</summary>
     public string Urls { get; init; } = "http://127.0.0.1:5000";
 

@@ -25,8 +25,11 @@ public sealed class ReplicaTests(Machine machine) : IAsyncLifetime
         Assert.SkipUnless(RoundRobin.IsHere, "NOT RUN: this machine has no nginx (Debian: nginx-light)");
         _database = PostgresServer.Start();
         _bucket = S3Server.Start();
+        var port = RoundRobin.FreePort();
         string[] options =
         [
+            "--public-url",
+            $"http://127.0.0.1:{port}",
             "--database",
             _database.NewAddress(),
             "--database-password-file",
@@ -46,7 +49,7 @@ public sealed class ReplicaTests(Machine machine) : IAsyncLifetime
             await server.InitializeAsync();
         }
 
-        _proxy = RoundRobin.Start([.. _servers.Select(server => server.Host)]);
+        _proxy = RoundRobin.StartOn(port, [.. _servers.Select(server => server.Host)]);
     }
 
     [Fact]
@@ -57,7 +60,7 @@ public sealed class ReplicaTests(Machine machine) : IAsyncLifetime
         var digest = "sha256:" + Convert.ToHexStringLower(SHA256.HashData(content));
         using var start = await http.PostAsync("/v2/replica/upload/blobs/uploads/", null, Cancel);
         var session = start.Headers.Location!.ToString();
-        // All but the end comes, and then nothing: the server has the upload in hand when it is killed.
+        // Much of it comes, and then nothing for a while: the server has the upload in hand when it is killed.
         await using var body = new StalledStream(content, 30 * Megabyte);
         using var chunk = new StreamContent(body);
         chunk.Headers.ContentType = new MediaTypeHeaderValue("application/octet-stream");
@@ -70,6 +73,8 @@ public sealed class ReplicaTests(Machine machine) : IAsyncLifetime
         }
 
         await _servers[0].KillAsync();
+        // A client hears of it when it goes on.
+        body.GoOn();
         await Assert.ThrowsAnyAsync<HttpRequestException>(() => sending);
 
         stored = await StoredAsync(http, session);
@@ -145,9 +150,10 @@ public sealed class ReplicaTests(Machine machine) : IAsyncLifetime
         protected override IReadOnlyList<string> Options => options;
     }
 
-    /// <summary>Gives some bytes, and then keeps whoever reads waiting.</summary>
+    /// <summary>Gives some bytes, and keeps whoever reads waiting for the others.</summary>
     private sealed class StalledStream(byte[] content, int bytes) : Stream
     {
+        private readonly TaskCompletionSource _others = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private int _position;
 
         public override bool CanRead => true;
@@ -168,14 +174,17 @@ public sealed class ReplicaTests(Machine machine) : IAsyncLifetime
         {
             if (_position == bytes)
             {
-                await Task.Delay(Timeout.Infinite, cancellationToken);
+                await _others.Task.WaitAsync(cancellationToken);
             }
 
-            var read = Math.Min(buffer.Length, bytes - _position);
+            var end = _others.Task.IsCompleted ? content.Length : bytes;
+            var read = Math.Min(buffer.Length, end - _position);
             content.AsMemory(_position, read).CopyTo(buffer);
             _position += read;
             return read;
         }
+
+        public void GoOn() => _others.TrySetResult();
 
         public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 

@@ -67,16 +67,26 @@ internal sealed class RoundRobin : IDisposable
     public string Url => $"http://127.0.0.1:{_program.Words}";
 
     /// <param name="servers">As <c>127.0.0.1:PORT</c>.</param>
-    public static RoundRobin Start(params IReadOnlyList<string> servers)
+    public static RoundRobin Start(params IReadOnlyList<string> servers) => StartOn(FreePort(), servers);
+
+    /// <summary>As <see cref="Start"/>, at a port that servers may have been told before.</summary>
+    public static RoundRobin StartOn(int port, params IReadOnlyList<string> servers)
     {
         var list = string.Concat(servers.Select(server => $"server {server}; "));
-        var port = FreePort().ToString(CultureInfo.InvariantCulture);
-        return new RoundRobin(TestProgram.Start(Script, asSelf: true, $"SERVERS={list}", $"PORT={port}"));
+        return new RoundRobin(
+            TestProgram.Start(
+                Script,
+                asSelf: true,
+                $"SERVERS={list}",
+                $"PORT={port.ToString(CultureInfo.InvariantCulture)}"
+            )
+        );
     }
 
     public void Dispose() => _program.Dispose();
 
-    private static int FreePort()
+    /// <summary>A port of 127.0.0.1 that nobody listens on.</summary>
+    public static int FreePort()
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();

@@ -26,10 +26,11 @@ enter() { # the working directory becomes /; what was / goes (pivot_root(2), "pi
 case $1 in
 --ns1) shift ;;
 --ns2)
-	shift
+	name=$2
+	shift 2
 	case $1 in
 	--mapped) shift ;;
-	*) echo ready >/run/ready; read -r go </run/go; again sh /init --ns2 --mapped "$@" ;;
+	*) echo ready >"/run/$name.ready"; read -r go <"/run/$name.go"; again sh /init --ns2 "$name" --mapped "$@" ;;
 	esac
 	# A root mount of this namespace's own, over the same mounts: buildah 1.39 pivots away from it and remounts it, which
 	# the locked flags of the outer one refuse.
@@ -46,6 +47,10 @@ case $1 in
 	mount -a -T /inner
 	enter
 	cd /build
+	if [ "$name" = then ]; then
+		read -r _ <&4
+		exec 4<&-
+	fi
 	"$@" </dev/null &
 	rc=0; wait $! || rc=$?
 	exit $rc ;;
@@ -66,7 +71,7 @@ while read -r flags point; do mount -o "remount,bind,$flags" "$point"; done <"$l
 cd "$lease/root"
 enter
 hostname build 2>/dev/null || :
-mkfifo /run/ready /run/go
+mkfifo /run/build.ready /run/build.go /run/then.ready /run/then.go /run/then.turn
 [ "$net" != none ] || ip link set lo up 2>/dev/null || :
 
 # The network is there now, and from here on stdin only ever ends: server dead or cancelling.
@@ -92,24 +97,38 @@ same() { # identity map, extent by extent (a range may not span two extents of t
 	m=; while read -r i _ n; do m="$m$i $i $n
 "; done <$1; printf %s "$m"
 }
-inner() { # runs a command in a second namespace with processes of its own; when it ends, so does all that it started
-	unshare --user --mount --pid --fork --kill-child -- sh /init --ns2 "$@" 3<&- &
-	child=$!
-	read -r _ </run/ready
-	same /proc/self/uid_map >/proc/$child/uid_map
-	same /proc/self/gid_map >/proc/$child/gid_map
-	echo go >/run/go
-	rc=0; wait $child || rc=$?
-	return $rc
+inner() { # a second namespace, with processes of its own, for a command; when it ends, so does all that it started
+	name=$1; shift
+	unshare --user --mount --pid --fork --kill-child -- sh /init --ns2 "$name" "$@" 3<&- &
+	eval "$name=$!"
 }
-# One user namespace more, and none below it: a build that could make its own would be root over mounts in it, and could
+map() { # once both the namespace and its process are there
+	read -r _ <"/run/$1.ready"
+	same /proc/self/uid_map >"/proc/$2/uid_map"
+	same /proc/self/gid_map >"/proc/$2/gid_map"
+}
+# What comes after COMMAND gets its namespace now, and waits in it for its turn: made then, each build would wait for it. The
+# two do not see each other; the pipe is not COMMAND's, and has no name when that starts.
+echo 2 >/proc/sys/user/max_user_namespaces
+then=
+if [ -e /then ]; then
+	exec 4<>/run/then.turn
+	inner then sh /then
+	rm /run/then.turn
+fi
+inner build "$@" 4<&-
+map build "$build"
+[ -z "$then" ] || map then "$then"
+# No user namespace more, and none below those: a build that could make its own would be root over mounts in it, and could
 # fill the memory with tmpfs files that belong to no process.
-echo 1 >/proc/sys/user/max_user_namespaces
-rc=0; inner "$@" || rc=$?
-if [ $rc = 0 ] && [ -e /then ]; then
-	# Nothing of the first command runs any more. Its namespace may not have been given back yet.
-	echo 2 >/proc/sys/user/max_user_namespaces
-	inner sh /then || exit 251
+echo 0 >/proc/sys/user/max_user_namespaces
+echo go >/run/build.go
+[ -z "$then" ] || echo go >/run/then.go
+rc=0; wait "$build" || rc=$?
+if [ $rc = 0 ] && [ -n "$then" ]; then
+	# Nothing of the first command runs any more.
+	echo now >&4
+	wait "$then" || exit 251
 fi
 [ $rc != 251 ] || rc=250
 exit $rc

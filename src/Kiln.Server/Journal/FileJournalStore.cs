@@ -34,12 +34,12 @@ internal sealed class FileJournalStore(DataDirectory directory) : IJournalStore
                 using (var file = new FileStream(path, options))
                 {
                     file.Write(bytes.Span);
-                    file.Flush(flushToDisk: true);
+                    directory.Disk.Flush(file.SafeFileHandle);
                 }
 
                 if (isNew)
                 {
-                    Posix.FlushDirectory(directory.Journal);
+                    directory.Disk.FlushDirectory(directory.Journal);
                 }
             },
             cancel
@@ -51,11 +51,11 @@ internal sealed class FileJournalStore(DataDirectory directory) : IJournalStore
             {
                 using (var handle = File.OpenHandle(file, FileMode.Open, FileAccess.ReadWrite))
                 {
-                    RandomAccess.FlushToDisk(handle);
+                    directory.Disk.Flush(handle);
                 }
 
                 File.Move(file, PathOf(segment), overwrite: true);
-                Posix.FlushDirectory(directory.Journal);
+                directory.Disk.FlushDirectory(directory.Journal);
             },
             cancel
         );

@@ -8,6 +8,7 @@ namespace Kiln.Server.Storage;
 /// blobs/sha256/ab/abcd…           bytes of blobs, verified and durable
 /// blobs/sha512/…
 /// uploads/ID                      bytes of uploads under way
+/// relaxed                         there while a server with durability: relaxed runs; names the machine's boot
 /// server.id                       which of the servers that share a database this is
 /// keys/secrets.key                encrypts build secrets (mode 0600)
 /// keys/tokens.key                 signs bearer tokens (mode 0600)
@@ -25,10 +26,13 @@ internal sealed class DataDirectory : IDisposable
     private readonly FileStream _lock;
 
     /// <summary>Makes the directory where it is absent, and locks it for this process.</summary>
+    /// <param name="root">Its path.</param>
+    /// <param name="durability">What is waited for when something is written into it.</param>
     /// <exception cref="ServerStartException">It cannot be used, or another server uses it.</exception>
-    public DataDirectory(string root)
+    public DataDirectory(string root, Durability durability = Durability.Full)
     {
         Root = Path.GetFullPath(root);
+        Disk = new Disk(durability);
         try
         {
             foreach (var directory in new[] { Root, Blobs, Uploads, Keys, Node, Journal })
@@ -55,6 +59,10 @@ internal sealed class DataDirectory : IDisposable
     }
 
     public string Root { get; }
+
+    /// <summary>Makes durable what was written here, as far as the operator wants that.</summary>
+    public Disk Disk { get; }
+
     public string DatabaseFile => Path.Combine(Root, "kiln.db");
     public string Blobs => Path.Combine(Root, "blobs");
     public string Uploads => Path.Combine(Root, "uploads");

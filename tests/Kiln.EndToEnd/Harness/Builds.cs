@@ -73,12 +73,20 @@ internal static class Builds
     public static Task<string> LogAsync(Server server, JsonNode job) =>
         server.Http.GetStringAsync(job["links"]!["logs"]!.GetValue<string>());
 
-    /// <summary>Waits until the log holds a text: the build has got that far.</summary>
+    /// <summary>Waits until the log holds a text: the build has got that far. Fails where the job ends without it.</summary>
     public static async Task WaitForLogAsync(Server server, JsonNode job, string text)
     {
         using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(BuildSeconds));
-        while (!(await LogAsync(server, job)).Contains(text, StringComparison.Ordinal))
+        for (var done = false; ; )
+        {
+            var log = await LogAsync(server, job);
+            if (log.Contains(text, StringComparison.Ordinal))
+                return;
+            Assert.False(done, $"the job ended before its log had '{text}':\n{log}\n{job}");
             await Task.Delay(TimeSpan.FromMilliseconds(100), patience.Token);
+            job = await JobAsync(server, Text(job, "href")!, "wait=0", patience.Token);
+            done = job["done"]!.GetValue<bool>();
+        }
     }
 
     /// <summary>Deletes all of a product: tag, index, manifests and their blobs.</summary>

@@ -32,6 +32,7 @@ public sealed class ConfigurationTests : IDisposable
         var result = Load(
             """
             data: data
+            durability: relaxed
             urls: https://0.0.0.0:443
             policy: policy.yaml
             database: postgres://kiln@db/kiln
@@ -56,6 +57,7 @@ public sealed class ConfigurationTests : IDisposable
         Assert.Empty(result.Faults);
         var options = result.Options;
         Assert.Equal(Path.Combine(_folder, "data"), options.DataDirectory);
+        Assert.Equal(Durability.Relaxed, options.Durability);
         Assert.Equal(Path.Combine(_folder, "policy.yaml"), options.Access.PolicyFile);
         Assert.Equal("/run/secrets/db", options.DatabasePasswordFile);
         Assert.Equal(SparseManifests.Indexes, options.Sparse);

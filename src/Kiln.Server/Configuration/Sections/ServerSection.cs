@@ -15,6 +15,16 @@ internal static class ServerSection
         {
             Flag = new("--data"),
         },
+        new Field<ServerOptions, Durability>(
+            "durability",
+            "What is acknowledged is on the disk (full), or may be lost with the power (relaxed): faster where disks sync slowly.",
+            Kinds.Choice(("full", Durability.Full), ("relaxed", Durability.Relaxed)),
+            o => o.Durability,
+            (o, v) => o with { Durability = v }
+        )
+        {
+            Flag = new("--durability"),
+        },
         new Field<ServerOptions, string>(
             "urls",
             "Where to listen; several addresses are separated by semicolons.",

@@ -30,8 +30,9 @@ internal sealed record PostgresAddress
     /// <param name="passwordFile">
     /// A file whose first line is the password; null leaves it to <c>PGPASSWORD</c>, <c>PGPASSFILE</c> or <c>~/.pgpass</c>.
     /// </param>
+    /// <param name="durability">With <see cref="Durability.Relaxed"/> a commit does not wait for the database's disk.</param>
     /// <exception cref="ServerStartException">It cannot be used; the message says why, without the password.</exception>
-    public static PostgresAddress Parse(string address, string? passwordFile)
+    public static PostgresAddress Parse(string address, string? passwordFile, Durability durability = Durability.Full)
     {
         if (!IsOne(address) || !Uri.TryCreate(address, UriKind.Absolute, out var uri))
         {
@@ -84,8 +85,7 @@ internal sealed record PostgresAddress
         }
 
         RequireSchema(schema);
-        // A server that stops in the middle of a transaction (frozen, or cut off) must not keep all others from writing.
-        connection.Options = $"-c search_path={schema} -c idle_in_transaction_session_timeout=10000";
+        connection.Options = SessionOptions(schema, durability);
         if (passwordFile is not null)
         {
             connection.Password = ReadPassword(passwordFile);
@@ -93,6 +93,11 @@ internal sealed record PostgresAddress
 
         return new PostgresAddress(connection, schema);
     }
+
+    // A server that stops in the middle of a transaction (frozen, or cut off) must not keep all others from writing.
+    private static string SessionOptions(string schema, Durability durability) =>
+        $"-c search_path={schema} -c idle_in_transaction_session_timeout=10000"
+        + (durability == Durability.Relaxed ? " -c synchronous_commit=off" : "");
 
     /// <summary>For messages: where it is, and nothing that is secret.</summary>
     public override string ToString() => $"{Connection.Host}:{Connection.Port}/{Connection.Database}";

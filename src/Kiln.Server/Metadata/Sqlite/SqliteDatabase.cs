@@ -11,6 +11,7 @@ internal sealed class SqliteDatabase : Database
     private const int MaxBatch = 64;
 
     private readonly string _connectionString;
+    private readonly Durability _durability;
     private readonly PreparedConnection _writer;
     private readonly WriteQueue _queue;
 
@@ -20,8 +21,9 @@ internal sealed class SqliteDatabase : Database
     static SqliteDatabase() => SQLitePCL.Batteries_V2.Init();
 
     /// <summary>Opens the database, creates it where it is absent, and brings its schema up to date.</summary>
-    public SqliteDatabase(string path)
+    public SqliteDatabase(string path, Durability durability = Durability.Full)
     {
+        _durability = durability;
         _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString();
         _writer = Open();
         _queue = new WriteQueue(Commit, MaxBatch);
@@ -108,9 +110,11 @@ internal sealed class SqliteDatabase : Database
     {
         var connection = new PreparedConnection(_connectionString);
         connection.Open();
-        // FULL: a commit is on disk when it returns, which is what "acknowledged" means here.
+        // FULL: a commit is on disk when it returns, which is what "acknowledged" means here. NORMAL syncs before it checkpoints:
+        // a power cut costs the last commits, and leaves the database whole.
+        var synchronous = _durability == Durability.Full ? "FULL" : "NORMAL";
         connection.Run(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
+            $"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=10000;"
         );
         return connection;
     }

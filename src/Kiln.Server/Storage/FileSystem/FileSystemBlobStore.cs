@@ -112,7 +112,7 @@ internal sealed class FileSystemBlobStore(DataDirectory directory) : IBlobStore,
         if (File.Exists(path))
         {
             File.Delete(path);
-            Posix.FlushDirectory(Path.GetDirectoryName(path)!);
+            directory.Disk.FlushDirectory(Path.GetDirectoryName(path)!);
         }
 
         return Task.CompletedTask;
@@ -151,7 +151,7 @@ internal sealed class FileSystemBlobStore(DataDirectory directory) : IBlobStore,
     {
         while (true)
         {
-            var upload = _uploads.GetOrAdd(id, key => new FileUpload(this, key, UploadPath(key)));
+            var upload = _uploads.GetOrAdd(id, key => new FileUpload(this, directory.Disk, key, UploadPath(key)));
             if (upload.TryTake())
             {
                 return upload;

@@ -10,7 +10,7 @@ namespace Kiln.Server.Storage.FileSystem;
 /// An upload under way: a file that grows, and the hash of what is in it. It outlives requests so that the hash need
 /// not start over with each of them.
 /// </summary>
-internal sealed class FileUpload(FileSystemBlobStore store, string id, string path) : IBlobUpload
+internal sealed class FileUpload(FileSystemBlobStore store, Disk disk, string id, string path) : IBlobUpload
 {
     private const int Free = 0;
     private const int Taken = 1;
@@ -92,11 +92,11 @@ internal sealed class FileUpload(FileSystemBlobStore store, string id, string pa
         await Task.Run(
             () =>
             {
-                RandomAccess.FlushToDisk(file);
-                CreateDirectories(Path.GetDirectoryName(target)!);
+                disk.Flush(file);
+                CreateDirectories(disk, Path.GetDirectoryName(target)!);
                 // Over an existing blob too: its bytes are the same, and this one is known to be durable.
                 File.Move(path, target, overwrite: true);
-                Posix.FlushDirectory(Path.GetDirectoryName(target)!);
+                disk.FlushDirectory(Path.GetDirectoryName(target)!);
             },
             cancel
         );
@@ -171,14 +171,14 @@ internal sealed class FileUpload(FileSystemBlobStore store, string id, string pa
     }
 
     // A new directory is durable once its parent is flushed.
-    internal static void CreateDirectories(string directory)
+    internal static void CreateDirectories(Disk disk, string directory)
     {
         if (!Directory.Exists(directory))
         {
             var parent = Path.GetDirectoryName(directory)!;
-            CreateDirectories(parent);
+            CreateDirectories(disk, parent);
             Directory.CreateDirectory(directory);
-            Posix.FlushDirectory(parent);
+            disk.FlushDirectory(parent);
         }
     }
 }

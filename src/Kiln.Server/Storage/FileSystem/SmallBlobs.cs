@@ -18,6 +18,7 @@ internal static class SmallBlobs
         Func<Digest, string> pathOf
     )
     {
+        var disk = directory.Disk;
         var written = new List<(string Temporary, string Path)>();
         foreach (var (digest, bytes) in blobs.DistinctBy(blob => blob.Digest))
         {
@@ -25,7 +26,7 @@ internal static class SmallBlobs
             if (new FileInfo(path) is not { Exists: true } file || file.Length != bytes.Length)
             {
                 var temporary = Path.Combine(directory.Uploads, Guid.NewGuid().ToString("n"));
-                Write(temporary, bytes, flush: blobs.Count < Many);
+                Write(temporary, bytes, blobs.Count < Many ? disk : null);
                 written.Add((temporary, path));
             }
         }
@@ -37,33 +38,30 @@ internal static class SmallBlobs
 
         if (blobs.Count >= Many)
         {
-            Posix.FlushFileSystem(directory.Uploads);
+            disk.FlushFileSystem(directory.Uploads);
         }
 
         foreach (var (temporary, path) in written)
         {
-            FileUpload.CreateDirectories(Path.GetDirectoryName(path)!);
+            FileUpload.CreateDirectories(disk, Path.GetDirectoryName(path)!);
             File.Move(temporary, path, overwrite: true);
         }
 
         if (blobs.Count >= Many)
         {
-            Posix.FlushFileSystem(directory.Blobs);
+            disk.FlushFileSystem(directory.Blobs);
         }
         else
         {
-            written.ForEach(blob => Posix.FlushDirectory(Path.GetDirectoryName(blob.Path)!));
+            written.ForEach(blob => disk.FlushDirectory(Path.GetDirectoryName(blob.Path)!));
         }
     }
 
-    private static void Write(string path, ReadOnlyMemory<byte> bytes, bool flush)
+    private static void Write(string path, ReadOnlyMemory<byte> bytes, Disk? disk)
     {
         using var file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.Write, preallocationSize: 0);
         File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         RandomAccess.Write(file, bytes.Span, 0);
-        if (flush)
-        {
-            RandomAccess.FlushToDisk(file);
-        }
+        disk?.Flush(file);
     }
 }
