@@ -6,8 +6,9 @@ using System.Text;
 namespace Kiln.Server.Access;
 
 /// <summary>
-/// Finds in the kernel's tables (<c>/proc/net/tcp</c>, <c>tcp6</c>) to whom the other end of a loopback connection
-/// belongs. Both ends of such a connection are sockets of this machine, so the peer's has a row of its own.
+/// Finds to whom the other end of a loopback connection belongs. Both ends of such a connection are sockets of this machine, so
+/// the kernel knows the peer's: it is asked (<see cref="SocketDiagnosis"/>), or, where it does not answer, its tables are read
+/// (<c>/proc/net/tcp</c>, <c>tcp6</c>).
 /// </summary>
 internal static class PeerSockets
 {
@@ -72,7 +73,11 @@ internal static class PeerSockets
     internal static string Ends(IPEndPoint first, IPEndPoint second, bool v6) =>
         $" {Address(first.Address, v6)}:{first.Port:X4} {Address(second.Address, v6)}:{second.Port:X4} ";
 
-    private static (uint Uid, ulong Inode)? Find(IPEndPoint peer, IPEndPoint local)
+    private static (uint Uid, ulong Inode)? Find(IPEndPoint peer, IPEndPoint local) =>
+        SocketDiagnosis.Find(peer, local) ?? FindInTables(peer, local);
+
+    /// <summary>As the tables under <c>/proc/net</c> have it.</summary>
+    internal static (uint Uid, ulong Inode)? FindInTables(IPEndPoint peer, IPEndPoint local)
     {
         foreach (var table in Tables)
         {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net;
+using System.Net.Sockets;
 using Kiln.Server;
 using Kiln.Server.Access;
 using Kiln.Tests.Registry;
@@ -89,6 +90,42 @@ public sealed class AccessTests(ServerFixture fixture)
 
         static string Ends(int port, IPEndPoint server) =>
             PeerSockets.Ends(new IPEndPoint(IPAddress.Loopback, port), server, v6: false);
+    }
+
+    [Theory]
+    [InlineData("127.0.0.1", false)]
+    [InlineData("127.0.0.1", true)]
+    [InlineData("::1", true)]
+    public async Task The_kernel_asked_for_one_socket_says_what_its_tables_say(string address, bool dual)
+    {
+        using var listener = new TcpListener(IPAddress.Parse(address), 0);
+        listener.Start();
+        var server = (IPEndPoint)listener.LocalEndpoint;
+        using var client = new Socket(
+            dual ? AddressFamily.InterNetworkV6 : AddressFamily.InterNetwork,
+            SocketType.Stream,
+            ProtocolType.Tcp
+        );
+        // As .NET's own client does it: IPv4 through a socket of IPv6.
+        var target = dual ? new IPEndPoint(server.Address.MapToIPv6(), server.Port) : server;
+        if (dual)
+        {
+            client.DualMode = true;
+        }
+
+        await client.ConnectAsync(target, TestContext.Current.CancellationToken);
+        using var accepted = await listener.AcceptSocketAsync(TestContext.Current.CancellationToken);
+        var peer = (IPEndPoint)accepted.RemoteEndPoint!;
+
+        var row = PeerSockets.FindInTables(peer, server);
+        var said = SocketDiagnosis.Find(peer, server);
+
+        Assert.NotNull(row);
+        Assert.SkipWhen(said is null, "this kernel does not answer sock_diag(7)");
+        Assert.Equal(row, said);
+        // Neither a connection that is not there, nor who listens where nobody is connected.
+        Assert.Null(SocketDiagnosis.Find(new IPEndPoint(peer.Address, 1), server));
+        Assert.Null(SocketDiagnosis.Find(server, new IPEndPoint(peer.Address, 1)));
     }
 
     [Fact]

@@ -16,8 +16,8 @@ namespace Kiln.Node.Engines.Buildah;
 /// </summary>
 internal sealed class StepCache(string directory, Jail jail)
 {
-    /// <summary>Overlay mounts take so many lower stores well; past it a scope starts over.</summary>
-    private const int MaxGenerations = 16;
+    /// <summary>Each is one more store for buildah to look into; past it those go on which no other stands.</summary>
+    private const int MaxGenerations = 8;
 
     /// <summary>Scopes kept on a node; the least recently used one goes first.</summary>
     private const int MaxScopes = 64;
@@ -159,10 +159,9 @@ internal sealed class StepCache(string directory, Jail jail)
         var doomed = new List<string>();
         lock (_lock)
         {
-            if (Numbers(scope).Count > MaxGenerations && _inUse.GetValueOrDefault(scope) == 0)
+            if (_inUse.GetValueOrDefault(scope) == 0)
             {
-                // Newer generations stand on older ones, so all go but the newest's successor starts afresh.
-                doomed.AddRange(Generations(scope).Select(Doom));
+                doomed.AddRange(Buildah.Generations.Superfluous(Generations(scope), MaxGenerations).Select(Doom));
             }
 
             var idle = Directory
