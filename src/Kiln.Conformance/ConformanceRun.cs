@@ -128,7 +128,7 @@ public static class ConformanceRun
             {
                 await last();
             }
-            catch (CheckFailedException)
+            catch (Exception e) when (e is not OperationCanceledException)
             {
                 // Whether it can be taken away is another check's matter.
             }

@@ -86,6 +86,9 @@ internal sealed class Session : IDisposable
     /// <summary>The build node that the run plays, where it may.</summary>
     public async Task<PlayedNode> NodeAsync() => _node ??= await PlayedNode.StartAsync(this);
 
+    /// <summary>Lets a request that is held reach the registry before what it waits for happens.</summary>
+    public Task LetPassAsync() => Task.Delay(TimeSpan.FromMilliseconds(300), Cancel);
+
     /// <summary>Asks until something is so; fails when it takes longer than the run is patient.</summary>
     public async Task<T> UntilAsync<T>(Func<Task<T?>> ask, string what)
         where T : class

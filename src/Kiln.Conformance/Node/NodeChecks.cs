@@ -90,6 +90,7 @@ internal static class NodeChecks
     {
         var node = await session.NodeAsync();
         var waiting = node.OfferAsync(change: call => call.Waiting(20));
+        await session.LetPassAsync();
         var job = await Jobs.NewAsync(session);
         var answer = (await waiting).Must(201);
         if (!answer.Json().Text("job").EndsWith(job.Text("id"), StringComparison.Ordinal))
@@ -225,7 +226,7 @@ internal static class NodeChecks
         var task = Jobs.Task(await Jobs.NowAsync(session, job));
         task.MustHave("phase", "building");
         task.MustHave("progress", "step 1/2");
-        task.Items("steps")[0].MustHave("text", "FROM scratch");
+        task.First("steps").MustHave("text", "FROM scratch");
     }
 
     private static async Task CanceledAsync(Session session)

@@ -27,6 +27,7 @@ internal static class PullBuildChecks
         var node = await session.NodeAsync();
         var (job, tag) = await WaitingAsync(session);
         var pull = session.SendAsync(PullOf(session, tag, method));
+        await session.LetPassAsync();
         await (await node.ClaimAsync(job)).SucceedAsync();
         var answer = await pull;
         if (answer.Status == 429)
@@ -85,7 +86,7 @@ internal static class PullBuildChecks
     {
         var (job, tag) = await FailedJobAsync(session);
         var answer = (await session.SendAsync(PullOf(session, tag))).MustFail(404, "MANIFEST_UNKNOWN");
-        if (!answer.Json().Items("errors")[0].Text("detail").Contains(job.Text("id"), StringComparison.Ordinal))
+        if (!answer.Json().First("errors").Text("detail").Contains(job.Text("id"), StringComparison.Ordinal))
         {
             throw answer.Failure("has no detail with the job's address");
         }

@@ -89,6 +89,7 @@ internal static class JobChecks
         }
 
         var waiting = session.SendAsync(new Call("GET", Jobs.At(session, job)).With("If-None-Match", tag).Waiting(20));
+        await session.LetPassAsync();
         await node.ClaimAsync(job);
         (await waiting).Must(200).Json().MustHave("state", "running");
     }
@@ -98,6 +99,7 @@ internal static class JobChecks
         var node = await session.NodeAsync();
         var job = await Jobs.NewAsync(session);
         var waiting = session.SendAsync(new Call("GET", Jobs.At(session, job)).Waiting(20));
+        await session.LetPassAsync();
         await (await node.ClaimAsync(job)).FailAsync();
         if (!(await waiting).Must(200).Json().Flag("done"))
         {
@@ -168,7 +170,7 @@ internal static class JobChecks
             throw new CheckFailedException("'result.tags' are not those of the request");
         }
 
-        var output = result.Items("outputs").Count == 1 ? result.Items("outputs")[0] : null;
+        var output = result.Items("outputs").Count == 1 ? result.First("outputs") : null;
         output.MustHave("platform", node.Platform);
         output.MustHave("format", "oci");
         output.Member("manifest").MustHave("digest", image.Digest);

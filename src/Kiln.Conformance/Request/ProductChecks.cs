@@ -87,7 +87,7 @@ internal static class ProductChecks
     {
         var layer = Content.ItemOf(Content.Random(100), "application/vnd.example.layer");
         var (job, image) = await BuildAsync(session, lease => lease.PushImageAsync(layer, layer.Digest));
-        var entry = (await IndexOfAsync(session, job)).Items("manifests")[0];
+        var entry = (await IndexOfAsync(session, job)).First("manifests");
         entry.MustHave("digest", image.Digest);
         if (((entry as JsonObject)?["annotations"] as JsonObject)?[Ownership] is not null)
         {
@@ -109,7 +109,7 @@ internal static class ProductChecks
     }
 
     private static async Task<JsonNode> AnnotationsAsync(Session session, JsonNode job) =>
-        (await IndexOfAsync(session, job)).Items("manifests")[0].Member("annotations");
+        (await IndexOfAsync(session, job)).First("manifests").Member("annotations");
 
     private static async Task<JsonNode> IndexOfAsync(Session session, JsonNode job)
     {

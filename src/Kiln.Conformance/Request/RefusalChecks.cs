@@ -118,7 +118,7 @@ internal static class RefusalChecks
 
     private static void MustHaveDetail(Answer answer)
     {
-        if ((answer.Json().Items("errors")[0] as JsonObject)?["detail"] is null)
+        if ((answer.Json().First("errors") as JsonObject)?["detail"] is null)
         {
             throw answer.Failure("has no detail that lists what there is");
         }

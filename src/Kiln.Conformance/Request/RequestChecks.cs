@@ -178,7 +178,7 @@ internal static class RequestChecks
             throw new CheckFailedException($"the manifest {digest} that the job names is no recipe artifact");
         }
 
-        var layer = manifest.Items("layers")[0].Text("digest");
+        var layer = manifest.First("layers").Text("digest");
         (await session.GetAsync(session.At($"blobs/{layer}"))).Must(200).MustEqual(Encoding.UTF8.GetBytes(recipe));
         var again = await Jobs.NewAsync(session, await Jobs.RequestAsync(session, recipe));
         again.Member("recipe").MustHave("digest", digest);

@@ -64,7 +64,7 @@ internal static class SecretChecks
             throw new CheckFailedException("'secretIds' does not have the secret's id");
         }
 
-        var secret = task.Items("secrets").Count == 1 ? task.Items("secrets")[0] : null;
+        var secret = task.Items("secrets").Count == 1 ? task.First("secrets") : null;
         secret.MustHave("id", "s");
         secret.MustHave("value", Convert.ToBase64String(Encoding.UTF8.GetBytes(value)));
     }

@@ -166,7 +166,7 @@ internal static class SharingChecks
             throw new CheckFailedException("the lease does not name the earlier result of the key");
         }
 
-        lease.Task.Items("earlier")[0].Member("manifest").MustHave("digest", image.Digest);
+        lease.Task.First("earlier").Member("manifest").MustHave("digest", image.Digest);
         // The bases are the same, so the earlier product is the result, without a build.
         (await lease.ResultAsync(PlayedLease.Succeeded(image))).Must(200);
         Jobs.MustBe(await Jobs.NowAsync(session, job), "succeeded");

@@ -34,6 +34,10 @@ internal static class Json
             ? [.. items]
             : throw new CheckFailedException($"'{name}' is no list: {Short(node)}");
 
+    /// <summary>The first item of a list.</summary>
+    public static JsonNode First(this JsonNode? node, string name) =>
+        node.Items(name) is [{ } first, ..] ? first : throw new CheckFailedException($"'{name}' has no first item");
+
     public static IReadOnlyList<string> Texts(this JsonNode? node, string name) =>
         [
             .. node.Items(name)

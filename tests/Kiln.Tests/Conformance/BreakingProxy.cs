@@ -1,4 +1,5 @@
-using System.Net;
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
@@ -21,6 +22,9 @@ internal sealed class BreakingProxy : IAsyncDisposable
     private readonly HttpClient _http;
     private readonly Uri _registry;
     private readonly Mutation? _mutation;
+
+    /// <summary>By the address of a listener: with what events for it are signed.</summary>
+    private readonly ConcurrentDictionary<string, string> _secrets = new(StringComparer.Ordinal);
 
     private BreakingProxy(WebApplication app, Uri registry, Mutation? mutation)
     {
@@ -58,6 +62,7 @@ internal sealed class BreakingProxy : IAsyncDisposable
     private async Task HandleAsync(HttpContext http)
     {
         var exchange = await ReadAsync(http);
+        exchange.Secret = _secrets.GetValueOrDefault(exchange.Path);
         _mutation?.Change(exchange, false);
         if (exchange.Swallowed is { } status)
         {
@@ -167,7 +172,13 @@ internal sealed class BreakingProxy : IAsyncDisposable
             return body;
         }
 
-        hook["url"] = Url + HookPath + Convert.ToHexString(Encoding.UTF8.GetBytes((string)url!));
+        var path = HookPath + Convert.ToHexString(Encoding.UTF8.GetBytes((string)url!));
+        if (hook["secret"] is JsonValue secret)
+        {
+            _secrets[path] = (string)secret!;
+        }
+
+        hook["url"] = Url + path;
         return Encoding.UTF8.GetBytes(hook.ToJsonString());
     }
 
@@ -223,6 +234,26 @@ internal sealed class Exchange
     public void Edit(Action<JsonNode> edit) => Body = Edited(Body, edit);
 
     public void EditRequest(Action<JsonNode> edit) => RequestBody = Edited(RequestBody, edit);
+
+    /// <summary>With what an event is signed.</summary>
+    public string? Secret { get; set; }
+
+    /// <summary>Changes an event, which is signed anew: what is broken is not the signature.</summary>
+    public void EditEvent(Action<JsonNode> edit)
+    {
+        EditRequest(edit);
+        RequestHeaders["webhook-id"] = BreakingProxy.Parse(RequestBody)?["id"]?.ToString() ?? "";
+        if (Secret is not null)
+        {
+            byte[] text =
+            [
+                .. Encoding.UTF8.GetBytes($"{RequestHeaders["webhook-id"]}.{RequestHeaders["webhook-timestamp"]}."),
+                .. RequestBody,
+            ];
+            var key = Convert.FromBase64String(Secret["whsec_".Length..]);
+            RequestHeaders["webhook-signature"] = "v1," + Convert.ToBase64String(HMACSHA256.HashData(key, text));
+        }
+    }
 
     /// <summary>Answers something else.</summary>
     public void Answer(int status, string body = "")

@@ -13,6 +13,9 @@ internal sealed record Mutation(string Name, string Red, string Methods, string 
     /// <summary>The request is changed on its way there, not the answer on its way back.</summary>
     public bool OnRequest { get; init; }
 
+    /// <summary>It shows by something that does not happen, for which is waited: its checks alone are made, and not for long.</summary>
+    public bool Waits { get; init; }
+
     /// <summary>What else is done to the answer, where the request was changed.</summary>
     public Action<Exchange>? Then { get; init; }
 

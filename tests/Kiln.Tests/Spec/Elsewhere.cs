@@ -1,0 +1,47 @@
+namespace Kiln.Tests.Spec;
+
+/// <summary>
+/// Requirements that no client can see a registry keep, or not in the time that a run has: which tests of Kiln look at
+/// them (<c>CLASS.METHOD</c>), or why there is nothing to see.
+/// </summary>
+internal static class Elsewhere
+{
+    /// <summary>By test. Those of <c>Kiln.EndToEnd</c> build with a real engine.</summary>
+    public static IReadOnlyDictionary<string, string[]> Tests { get; } =
+        new Dictionary<string, string[]>(StringComparer.Ordinal)
+        {
+            ["D-4"] =
+            [
+                "BuildClientTests.A_registry_without_the_extension_has_no_info",
+                "ForeignRegistryTests.A_registry_without_the_extension_fails_nothing_of_it",
+            ],
+            ["J-8"] = ["RefusalTests.Too_many_jobs_are_429_with_a_time_to_come_again"],
+            ["S-6"] = ["CrashTests.Server_killed_at_any_time_of_a_build_loses_nothing"],
+            ["L-5"] = ["HostileRecipeTests.Log_flood_is_cut_at_the_limit_and_the_build_goes_on"],
+            ["L-6"] = ["TerminalTextTests.Nothing_in_a_text_can_steer_the_terminal"],
+            ["K-7"] = ["RequestTests.Steps_of_one_repository_are_not_used_by_another"],
+            ["B-3"] =
+            [
+                "BuildKeyTests.The_published_vector_holds",
+                "RunnerKeyTests.The_published_vector_holds_for_the_runner",
+            ],
+            ["X-4"] = ["HostileRecipeTests.Secret_is_seen_by_the_run_that_asks_and_stays_nowhere"],
+            ["T-3"] = ["CrashTests.Push_that_was_acknowledged_is_whole_after_a_kill_at_any_time"],
+            ["T-5"] = ["RequestOptionTests.A_storm_of_pushes_is_broken_and_passes"],
+            ["N-9"] =
+            [
+                "RemoteLeaseTests.A_server_that_was_away_takes_the_build_of_a_node_elsewhere_as_if_nothing_had_been",
+            ],
+            ["W-3"] = ["WaitingPullTests.More_pulls_than_may_be_held_are_told_at_once"],
+            ["W-4"] = ["WaitingPullTests.A_recipe_that_declares_the_tag_is_built_when_it_is_pulled"],
+            ["H-3"] = ["HookTests.A_name_that_leads_elsewhere_a_moment_later_is_not_followed"],
+            ["H-10"] = ["HookTests.A_repository_has_so_many_hooks_at_most"],
+        };
+
+    /// <summary>What nobody can test, and why.</summary>
+    public static IReadOnlyDictionary<string, string> Reasons { get; } =
+        new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["H-9"] = "It promises nothing that could be seen to be broken.",
+        };
+}
