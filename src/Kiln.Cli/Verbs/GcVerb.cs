@@ -87,7 +87,7 @@ internal static class GcVerb
             await shell.Out.WriteLineAsync(Text(summary));
         }
 
-        return ExitCodes.Ok;
+        return summary.Counts.Any(c => c.Action == CollectionActions.Failed) ? ExitCodes.NotPossible : ExitCodes.Ok;
     }
 
     private static string Text(CollectionItem item)
@@ -112,7 +112,10 @@ internal static class GcVerb
         var freed = gone.Where(c => c.Kind == CollectionKinds.Blob).Sum(c => c.Bytes);
         var word = summary.DryRun ? "would be deleted" : "deleted";
         var head = gone.Count == 0 ? $"nothing {word}" : $"{word}: {List(gone)}; {Sizes.Text(freed)} on the disk";
-        return waits.Count == 0 ? head : $"{head}. Waiting: {List(waits)}";
+        var failed = summary.Counts.Where(c => c.Action == CollectionActions.Failed).ToList();
+        return head
+            + (waits.Count == 0 ? "" : $". Waiting: {List(waits)}")
+            + (failed.Count == 0 ? "" : $". Could not be deleted: {List(failed)}");
     }
 
     private static string List(List<CollectionCount> counts) =>

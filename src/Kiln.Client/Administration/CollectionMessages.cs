@@ -60,6 +60,9 @@ public static class CollectionActions
     /// <summary>It would be deleted if this were no dry run.</summary>
     public const string Delete = "would be deleted";
 
+    /// <summary>It was to go and could not; the rest went on.</summary>
+    public const string Failed = "could not be deleted";
+
     /// <summary>It goes when its time is up, unless it is used again.</summary>
     public const string Wait = "waits";
 

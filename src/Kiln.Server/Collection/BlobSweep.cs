@@ -40,7 +40,11 @@ internal sealed class BlobSweep(Database database, CondemnedBlobs condemned, Tim
     {
         if (!run.DryRun)
         {
-            await condemned.ResumeAsync(cancel);
+            foreach (var (digest, why) in await condemned.ResumeAsync(cancel))
+            {
+                await TellFailedAsync(run, digest, bytes: null, why);
+            }
+
             await condemned.ForgetAsync(cancel);
         }
 
@@ -127,8 +131,11 @@ internal sealed class BlobSweep(Database database, CondemnedBlobs condemned, Tim
             gone = [];
             foreach (var (row, what) in begun)
             {
-                // Begun is to be ended: until then nobody can push it.
-                if (await condemned.FinishAsync(what!, CancellationToken.None))
+                if (await condemned.TryFinishAsync(what!) is { } why)
+                {
+                    await TellFailedAsync(run, row.Digest, row.Size, why);
+                }
+                else
                 {
                     gone.Add(row);
                 }
@@ -155,6 +162,18 @@ internal sealed class BlobSweep(Database database, CondemnedBlobs condemned, Tim
             );
         }
     }
+
+    private static ValueTask TellFailedAsync(CollectionRun run, Digest digest, long? bytes, string why) =>
+        run.TellAsync(
+            new CollectionItem
+            {
+                Kind = CollectionKinds.Blob,
+                Reference = digest.ToString(),
+                Bytes = bytes,
+                Action = CollectionActions.Failed,
+                Reason = $"{why}; a later collection tries again",
+            }
+        );
 
     private async Task TellAsync(CollectionRun run, Row row, bool gone, TimeSpan grace, CollectionItem item)
     {

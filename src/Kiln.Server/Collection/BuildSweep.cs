@@ -49,7 +49,8 @@ internal sealed class BuildSweep(Database database, TimeProvider time)
     /// <summary>Executions that no job is left for, logs that are too old, and what leases left that have ended.</summary>
     public async Task CleanAsync(CollectionRun run, CancellationToken cancel)
     {
-        foreach (var execution in Orphans())
+        // Nobody can ask for them any more: they are not told of, and a dry run has nothing to say.
+        foreach (var execution in run.DryRun ? [] : Orphans())
         {
             await EmptyLogAsync(run, execution, cancel);
             await database.WriteAsync(

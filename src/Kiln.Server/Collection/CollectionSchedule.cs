@@ -47,6 +47,11 @@ internal sealed partial class CollectionSchedule(
             if (await IsTurnAsync(cancel))
             {
                 var summary = await collector.RunAsync(dryRun: false, _ => ValueTask.CompletedTask, cancel);
+                if (summary.Counts.FirstOrDefault(c => c.Action == CollectionActions.Failed) is { } failed)
+                {
+                    LogSomeFailed(log, failed.Count, failed.Kind);
+                }
+
                 if (summary.Counts.Where(c => c.Action == CollectionActions.Deleted).ToList() is { Count: > 0 } deleted)
                 {
                     LogDone(
@@ -78,6 +83,12 @@ internal sealed partial class CollectionSchedule(
 
     [LoggerMessage(Level = LogLevel.Information, Message = "collected {What}; {Bytes} bytes are free, in {Seconds} s")]
     private static partial void LogDone(ILogger log, string what, long bytes, double seconds);
+
+    [LoggerMessage(
+        Level = LogLevel.Error,
+        Message = "{Count} of kind {Kind} could not be deleted; each collection tries again, and kiln gc says why"
+    )]
+    private static partial void LogSomeFailed(ILogger log, long count, string kind);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "a garbage collection broke off; the next one goes on")]
     private static partial void LogFailed(ILogger log, Exception exception);

@@ -183,9 +183,26 @@ internal sealed class CondemnedBlobs(Database database, IBlobStore store, Server
         return ended == 1;
     }
 
-    /// <summary>Deletions that were begun and not ended by servers that are gone, or too slow.</summary>
-    public async Task ResumeAsync(CancellationToken cancel)
+    /// <summary>As <see cref="FinishAsync"/>, for one of several: that one cannot be deleted keeps no other from being.</summary>
+    /// <returns>Null where the bytes are gone; else why not, as a sentence.</returns>
+    public async Task<string?> TryFinishAsync(Condemned row)
     {
+        try
+        {
+            // Begun is to be ended: until then nobody can push it.
+            return await FinishAsync(row, CancellationToken.None) ? null : "another server has taken its deletion over";
+        }
+        catch (Exception e)
+        {
+            return Why(e);
+        }
+    }
+
+    /// <summary>Deletions that were begun and not ended by servers that are gone, or too slow.</summary>
+    /// <returns>Those that failed again, with the reason.</returns>
+    public async Task<IReadOnlyList<(Digest Digest, string Why)>> ResumeAsync(CancellationToken cancel)
+    {
+        var failed = new List<(Digest, string)>();
         var begun = database.Read(c =>
             c.Query(
                 "SELECT digest, state, since, sweep, owner FROM condemned_blobs WHERE state = 'deleting'",
@@ -194,8 +211,17 @@ internal sealed class CondemnedBlobs(Database database, IBlobStore store, Server
         );
         foreach (var row in begun)
         {
-            await TakeOverAsync(row, cancel);
+            try
+            {
+                await TakeOverAsync(row, cancel);
+            }
+            catch (Exception e) when (!cancel.IsCancellationRequested)
+            {
+                failed.Add((row.Digest, Why(e)));
+            }
         }
+
+        return failed;
     }
 
     /// <summary>Forgets marks of what was deleted more than a day ago.</summary>
@@ -240,6 +266,9 @@ internal sealed class CondemnedBlobs(Database database, IBlobStore store, Server
 
         return null;
     }
+
+    private static string Why(Exception e) =>
+        e is OperationCanceledException ? $"it was not done within {DeletionTimeout.TotalSeconds:0} s" : e.Message;
 
     private static string NewId() => Guid.NewGuid().ToString("n");
 

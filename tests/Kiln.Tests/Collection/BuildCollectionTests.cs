@@ -2,8 +2,10 @@ using System.Net;
 using Kiln.BuildSpec;
 using Kiln.Client.Administration;
 using Kiln.Server;
+using Kiln.Server.Metadata;
 using Kiln.Tests.Builds;
 using Kiln.Tests.Registry;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Collection;
 
@@ -55,6 +57,40 @@ public sealed class BuildCollectionTests
         );
         Assert.Equal(HttpStatusCode.NotFound, await server.Http.StatusAsync("GET", recipe));
         Assert.Empty(Directory.EnumerateFiles(Path.Combine(server.DataDirectory, "blobs"), "*", Everywhere));
+    }
+
+    [Fact]
+    public async Task A_dry_run_leaves_what_ran_for_jobs_that_are_gone()
+    {
+        await using var server = await StartAsync();
+        await server.SubmitAsync("?tag=1");
+        var lease = await server.Node.ClaimAsync();
+        await server.Node.LogAsync(lease, "step one\n");
+        await server.Node.SucceedAsync(lease);
+        await server.Http.StatusAsync("DELETE", $"{BuildServer.Repository}/manifests/1");
+        var database = server.Services.GetRequiredService<Database>();
+        (long, long) Rows() =>
+            database.Read(c =>
+                (
+                    c.Scalar<long>(
+                        "SELECT COUNT(*) FROM executions e LEFT JOIN job_tasks t ON t.execution = e.id WHERE t.job IS NULL"
+                    ),
+                    c.Scalar<long>("SELECT COUNT(*) FROM log_segments")
+                )
+            );
+        for (var i = 0; i < 20 && Rows().Item1 == 0; i++)
+        {
+            await CollectedServer.DrainAsync(server.Services);
+            await CollectedServer.CollectAsync(server.Http);
+        }
+
+        var before = Rows();
+        Assert.True(before is (1, > 0), $"{before}");
+        await CollectedServer.CollectAsync(server.Http, dryRun: true);
+
+        Assert.Equal(before, Rows());
+        await CollectedServer.CollectAsync(server.Http);
+        Assert.Equal((0L, 0L), Rows());
     }
 
     [Fact]

@@ -21,7 +21,10 @@ internal sealed class CollectedServer : IAsyncDisposable
     public ShiftedTime Time { get; }
     public HttpClient Http => Server.Http;
 
-    public static async Task<CollectedServer> StartAsync(Func<ServerOptions, ServerOptions>? change = null)
+    public static async Task<CollectedServer> StartAsync(
+        Func<ServerOptions, ServerOptions>? change = null,
+        Action<IServiceCollection>? configure = null
+    )
     {
         var time = new ShiftedTime();
         var server = await TestServer.StartAsync(
@@ -32,7 +35,11 @@ internal sealed class CollectedServer : IAsyncDisposable
                         Collection = options.Collection with { Enabled = false, Pause = TimeSpan.Zero },
                     }
                 ),
-            services => services.AddSingleton<TimeProvider>(time)
+            services =>
+            {
+                services.AddSingleton<TimeProvider>(time);
+                configure?.Invoke(services);
+            }
         );
         return new CollectedServer(server, time);
     }
