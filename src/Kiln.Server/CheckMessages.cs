@@ -41,4 +41,8 @@ public sealed record RebuildSummary(
     IReadOnlyList<string> Lost,
     IReadOnlyList<string> Faults,
     string? Aside
-);
+)
+{
+    /// <summary>Where the journal is now that it was made of; null where it stays, since nothing was lost.</summary>
+    public string? JournalAside { get; init; }
+}

@@ -40,6 +40,8 @@ public static class StateCheck
         }
 
         var store = services.GetRequiredService<IBlobStore>();
+        // Before anything counts in the database as written.
+        await services.GetRequiredService<JournalAge>().CheckAsync(cancel);
         await RequireAloneAsync(services, database, cancel);
         await new JournalCheck(
             database,
@@ -67,6 +69,11 @@ public static class StateCheck
         RequireData(options);
         var (report, aside) = await FillAsync(options, cancel);
         await using var services = Open(options);
+        // What was lost this time may be had by another way as long as the old journal is there.
+        var journal =
+            report.Lost.Count + report.Faults.Count > 0
+                ? await services.GetRequiredService<IJournalStore>().SetAsideAsync(Mark(), cancel)
+                : null;
         await SnapshotAsync(services, cancel);
         return services
             .GetRequiredService<Database>()
@@ -77,7 +84,10 @@ public static class StateCheck
                 report.Lost,
                 report.Faults,
                 aside
-            ));
+            )
+            {
+                JournalAside = journal,
+            });
     }
 
     private static async Task<(RebuildReport Report, string? Aside)> FillAsync(
@@ -208,6 +218,8 @@ public static class StateCheck
         }
     }
 
+    private static string Mark() => $"{TimeProvider.System.GetUtcNow():yyyyMMddHHmmss}";
+
     private static string? MoveAside(string file)
     {
         if (!File.Exists(file))
@@ -216,7 +228,7 @@ public static class StateCheck
             return null;
         }
 
-        var aside = $"{file}.aside-{TimeProvider.System.GetUtcNow():yyyyMMddHHmmss}";
+        var aside = $"{file}.aside-{Mark()}";
         foreach (var end in new[] { "-wal", "-shm", "" })
         {
             if (File.Exists(file + end))

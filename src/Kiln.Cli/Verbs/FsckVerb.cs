@@ -101,6 +101,7 @@ internal static class FsckVerb
         shell.Out.WriteLine(
             $"made anew: {made.Repositories} repositories, {made.Manifests} manifests, {made.Tags} tags"
                 + (made.Aside is null ? "" : $"; the old database is {made.Aside}")
+                + (made.JournalAside is null ? "" : $"; the journal it was made of is {made.JournalAside}")
         );
     }
 

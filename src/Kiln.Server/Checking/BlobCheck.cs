@@ -36,9 +36,10 @@ internal sealed class BlobCheck(Database database, IBlobStore store, DataDirecto
             c.Scalar<long?>("SELECT size FROM blobs WHERE digest = @digest", ("digest", digest.ToString()))
         );
         run.Count(s => s with { Blobs = s.Blobs + 1, Bytes = s.Bytes + size });
-        if ((!run.Quick || row != size) && !await IsWholeAsync(digest, cancel))
+        var read = run.Quick && row == size ? digest : await ReadAsync(digest, cancel);
+        if (read != digest)
         {
-            await CorruptAsync(run, digest);
+            await WrongAsync(run, digest, read, cancel);
         }
         else if (row is null)
         {
@@ -78,6 +79,23 @@ internal sealed class BlobCheck(Database database, IBlobStore store, DataDirecto
             ("size", size),
             ("now", TimeProvider.System.Milliseconds())
         );
+
+    private async Task WrongAsync(CheckRun run, Digest digest, Digest? read, CancellationToken cancel)
+    {
+        if (await ReadAsync(digest, cancel) == read)
+        {
+            await CorruptAsync(run, digest);
+            return;
+        }
+
+        run.Report(
+            "blob-unsteady",
+            digest.ToString(),
+            "read twice, its bytes were not the same: the disk, its cable or the memory fails, or something writes there",
+            "nothing was moved, since it may be whole. See what the kernel says of the disk (dmesg), copy what can be read, "
+                + "and run the check again"
+        );
+    }
 
     private Task CorruptAsync(CheckRun run, Digest digest) =>
         run.MendAsync(
@@ -128,7 +146,8 @@ internal sealed class BlobCheck(Database database, IBlobStore store, DataDirecto
         }
     }
 
-    private async Task<bool> IsWholeAsync(Digest digest, CancellationToken cancel)
+    // The digest of what is read; null where it cannot be read.
+    private async Task<Digest?> ReadAsync(Digest digest, CancellationToken cancel)
     {
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         try
@@ -136,7 +155,7 @@ internal sealed class BlobCheck(Database database, IBlobStore store, DataDirecto
             await using var stream = await store.OpenAsync(digest, 0, cancel);
             if (stream is null)
             {
-                return false;
+                return null;
             }
 
             using var hash = Digest.Start(digest.Algorithm);
@@ -145,12 +164,12 @@ internal sealed class BlobCheck(Database database, IBlobStore store, DataDirecto
                 hash.AppendData(buffer, 0, read);
             }
 
-            return Digest.Finish(digest.Algorithm, hash) == digest;
+            return Digest.Finish(digest.Algorithm, hash);
         }
         catch (IOException)
         {
             // What the disk does not give back is as good as damaged.
-            return false;
+            return null;
         }
         finally
         {

@@ -20,7 +20,10 @@ internal sealed class ManifestCheck(Database database, IBlobStore store, ServerO
             var page = database.Read(c =>
                 c.Query(
                     """
-                    SELECT m.repository, r.name, m.digest, m.media_type, m.artifact_type, m.subject, m.content, m.created
+                    SELECT m.repository, r.name, m.digest, m.media_type, m.artifact_type, m.subject, m.content, m.created,
+                    CASE WHEN EXISTS (
+                        SELECT 1 FROM upstream_manifests u WHERE u.repository = m.repository AND u.digest = m.digest
+                    ) THEN 1 ELSE 0 END
                     FROM manifests m JOIN repositories r ON r.id = m.repository
                     WHERE m.repository > @repository OR (m.repository = @repository AND m.digest > @digest)
                     ORDER BY m.repository, m.digest LIMIT @limit
@@ -76,8 +79,16 @@ internal sealed class ManifestCheck(Database database, IBlobStore store, ServerO
             await BytesAsync(run, row, cancel);
         }
 
-        await ReferencesAsync(run, row, info!, cancel);
+        // What a copy of an upstream's manifest refers to comes when somebody wants it.
+        if (!row.IsCopy && !IsUpstreams(row.Repository))
+        {
+            await ReferencesAsync(run, row, info!, cancel);
+        }
     }
+
+    // Nothing is pushed there; a rebuild does not know any more which manifests are copies.
+    private bool IsUpstreams(string repository) =>
+        options.Upstreams.Any(u => repository.StartsWith($"{u.Prefix ?? u.Host}/", StringComparison.OrdinalIgnoreCase));
 
     // What was written of the manifest when it came, for lists and for garbage collection.
     private async Task RowsAsync(CheckRun run, Row row, ManifestInfo info)
@@ -238,7 +249,8 @@ internal sealed class ManifestCheck(Database database, IBlobStore store, ServerO
         string? ArtifactType,
         string? Subject,
         byte[] Content,
-        long Created
+        long Created,
+        bool IsCopy
     )
     {
         public string Name => $"{Repository}@{Digest}";
@@ -252,7 +264,8 @@ internal sealed class ManifestCheck(Database database, IBlobStore store, ServerO
                 row.TextOrNull(4),
                 row.TextOrNull(5),
                 row.GetFieldValue<byte[]>(6),
-                row.GetInt64(7)
+                row.GetInt64(7),
+                row.GetInt64(8) != 0
             );
     }
 }

@@ -74,5 +74,19 @@ internal sealed class FileJournalStore(DataDirectory directory) : IJournalStore
         return Task.CompletedTask;
     }
 
+    public Task<string?> SetAsideAsync(string mark, CancellationToken cancel)
+    {
+        if (!Directory.EnumerateFileSystemEntries(directory.Journal).Any())
+        {
+            return Task.FromResult<string?>(null);
+        }
+
+        var aside = $"{directory.Journal}.aside-{mark}";
+        Directory.Move(directory.Journal, aside);
+        Directory.CreateDirectory(directory.Journal, Private | UnixFileMode.UserExecute);
+        Posix.FlushDirectory(directory.Root);
+        return Task.FromResult<string?>(aside);
+    }
+
     private string PathOf(JournalSegment segment) => Path.Combine(directory.Journal, segment.Name);
 }

@@ -55,6 +55,13 @@ internal interface IJournalStore
     /// <summary>Opens a segment from its beginning.</summary>
     Task<Stream> OpenAsync(JournalSegment segment, CancellationToken cancel);
 
+    /// <summary>
+    /// Moves all segments to where the journal is not looked for, <c>journal.aside-…</c> beside it, and leaves it empty.
+    /// </summary>
+    /// <param name="mark">What the new place is known by.</param>
+    /// <returns>Where they are; null where there are none.</returns>
+    Task<string?> SetAsideAsync(string mark, CancellationToken cancel);
+
     /// <summary>Deletes a segment; nothing happens where there is none.</summary>
     Task DeleteAsync(JournalSegment segment, CancellationToken cancel);
 }

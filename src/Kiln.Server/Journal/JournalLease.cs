@@ -16,6 +16,9 @@ internal sealed class JournalLease(Database database, TimeProvider time)
 {
     private const long DurationMilliseconds = 15_000;
 
+    // Two may be late before the lease is anybody's.
+    private static readonly TimeSpan RenewEvery = TimeSpan.FromMilliseconds(DurationMilliseconds / 3);
+
     private readonly string _holder = Guid.NewGuid().ToString("n");
 
     /// <summary>Takes the lease, or goes on holding it; null where another server has it.</summary>
@@ -43,6 +46,35 @@ internal sealed class JournalLease(Database database, TimeProvider time)
             cancel
         );
 
+    /// <summary>Does what may take longer than a lease, which is renewed meanwhile.</summary>
+    /// <param name="turn">The turn that is held.</param>
+    /// <param name="work">Is cancelled when the lease is lost.</param>
+    /// <param name="cancel">Ends it.</param>
+    /// <returns>What the work returned; false where the lease was lost.</returns>
+    public async Task<bool> HoldAsync(
+        JournalTurn turn,
+        Func<CancellationToken, Task<bool>> work,
+        CancellationToken cancel
+    )
+    {
+        using var working = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        using var done = new CancellationTokenSource();
+        var renewing = RenewAsync(turn, working, done.Token);
+        try
+        {
+            return await work(working.Token);
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested && working.IsCancellationRequested)
+        {
+            return false;
+        }
+        finally
+        {
+            await done.CancelAsync();
+            await renewing;
+        }
+    }
+
     /// <summary>Notes that the journal has got as far as <paramref name="next"/>, and stays the holder.</summary>
     /// <returns>False where the lease was lost: what was written is not counted, and will be written again.</returns>
     public bool Advance(DbTransaction transaction, JournalTurn turn, long next) =>
@@ -67,6 +99,39 @@ internal sealed class JournalLease(Database database, TimeProvider time)
                 ),
             cancel
         );
+
+    private async Task RenewAsync(JournalTurn turn, CancellationTokenSource working, CancellationToken done)
+    {
+        try
+        {
+            while (true)
+            {
+                await Task.Delay(RenewEvery, time, done);
+                if (!await database.WriteAsync(t => Renew(t, turn), done))
+                {
+                    await working.CancelAsync();
+                    return;
+                }
+            }
+        }
+        catch (OperationCanceledException) when (done.IsCancellationRequested)
+        {
+            // The work is over.
+        }
+        catch (Exception)
+        {
+            // The database is out of reach: what is written now might be another's to write.
+            await working.CancelAsync();
+        }
+    }
+
+    private bool Renew(DbTransaction transaction, JournalTurn turn) =>
+        transaction.Run(
+            "UPDATE journal_state SET expires = @expires WHERE id = 1 AND holder = @holder AND epoch = @epoch",
+            ("expires", time.Milliseconds() + DurationMilliseconds),
+            ("holder", _holder),
+            ("epoch", turn.Epoch)
+        ) > 0;
 
     private static (string Holder, long Expires, JournalTurn Turn) State(DbTransaction transaction) =>
         transaction

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 
 namespace Kiln.Server.Journal;
 
@@ -11,9 +12,18 @@ internal static class JournalServices
                 ? services.AddSingleton<IJournalStore, FileJournalStore>()
                 : services.AddSingleton<IJournalStore, S3JournalStore>()
         )
+            .AddSingleton<JournalAge>()
             .AddSingleton<JournalLease>()
             .AddSingleton<ManifestBytes>()
             .AddSingleton<JournalSnapshot>()
             .AddSingleton<JournalWriter>()
+            // Before anything runs that writes.
+            .AddSingleton<IHostedService>(provider => new StartCheck(async cancel =>
+            {
+                if (await provider.GetRequiredService<JournalAge>().CheckAsync(cancel))
+                {
+                    provider.GetRequiredService<JournalSnapshot>().Require();
+                }
+            }))
             .AddHostedService(provider => provider.GetRequiredService<JournalWriter>());
 }

@@ -48,7 +48,11 @@ internal sealed partial class JournalWriter(
 
                 if (
                     await lease.TakeAsync(anew: _segment is null, cancel) is not { } turn
-                    || !await (due ? TakeSnapshotAsync(turn, cancel) : WriteBatchAsync(turn, cancel))
+                    || !await (
+                        due
+                            ? TakeSnapshotAsync(turn, cancel)
+                            : lease.HoldAsync(turn, token => WriteBatchAsync(turn, token), cancel)
+                    )
                 )
                 {
                     _segment = null;
@@ -134,10 +138,8 @@ internal sealed partial class JournalWriter(
             return ManifestBytes.Of(connection, all, MaxBatchBytes);
         });
         await bytes.StoreAsync(manifests, cancel);
-        _segment =
-            _segment is null || !journal.CanAppend
-                ? new JournalSegment(turn.Epoch, turn.Next, IsSnapshot: false)
-                : _segment;
+        var anew = _segment is null || !journal.CanAppend;
+        _segment = anew || _segment is null ? new JournalSegment(turn.Epoch, turn.Next, IsSnapshot: false) : _segment;
         using var lines = new MemoryStream();
         var number = turn.Next;
         foreach (var (_, entry) in entries)
@@ -146,7 +148,7 @@ internal sealed partial class JournalWriter(
         }
 
         await journal.AppendAsync(_segment, lines.GetBuffer().AsMemory(0, (int)lines.Length), cancel);
-        snapshot.Wrote(lines.Length);
+        snapshot.Wrote(lines.Length, anew);
         return await bytes.RecordAsync(
             manifests,
             transaction =>

@@ -43,14 +43,21 @@ internal sealed class ManifestBytes(IBlobStore blobs, CondemnedBlobs condemned, 
     }
 
     /// <summary>Manifests whose bytes are not in the blob store as far as the database knows.</summary>
+    /// <param name="last">Those after this digest, in byte order; empty is all.</param>
     /// <param name="limit">Manifests at most.</param>
-    public static List<(Digest Digest, ReadOnlyMemory<byte> Bytes)> Missing(DbConnection connection, int limit) =>
+    public static List<(Digest Digest, ReadOnlyMemory<byte> Bytes)> Missing(
+        DbConnection connection,
+        string last,
+        int limit
+    ) =>
         connection.Query<(Digest, ReadOnlyMemory<byte>)>(
             """
             SELECT m.digest, m.content FROM manifests m
-            WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.digest = m.digest) LIMIT @limit
+            WHERE m.digest > @last AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.digest = m.digest)
+            ORDER BY m.digest LIMIT @limit
             """,
             row => (Digest.Parse(row.GetString(0)), row.GetFieldValue<byte[]>(1)),
+            ("last", last),
             ("limit", (long)limit)
         );
 

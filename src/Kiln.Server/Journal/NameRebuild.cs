@@ -9,8 +9,7 @@ namespace Kiln.Server.Journal;
 /// <summary>What could not be made anew: a sentence for each thing that is lost.</summary>
 /// <param name="Lost">In sentences.</param>
 /// <param name="Faults">What of the journal could not be used.</param>
-/// <param name="TornTails">Lines that were cut off when a writer died.</param>
-internal sealed record RebuildReport(IReadOnlyList<string> Lost, IReadOnlyList<string> Faults, int TornTails);
+internal sealed record RebuildReport(IReadOnlyList<string> Lost, IReadOnlyList<string> Faults);
 
 /// <summary>
 /// Makes what the registry knows of names anew from the journal and the blob store: repositories, which blobs they see,
@@ -54,7 +53,7 @@ internal sealed class NameRebuild(Database database, IBlobStore store, IJournalS
                 ),
             cancel
         );
-        return new RebuildReport(_lost, reading.Faults, reading.TornTails);
+        return new RebuildReport(_lost, reading.Faults);
     }
 
     /// <summary>Does to a database what the journal says.</summary>
@@ -150,16 +149,19 @@ internal sealed class NameRebuild(Database database, IBlobStore store, IJournalS
 
     private async Task FillManifestsAsync(CancellationToken cancel)
     {
-        while (true)
+        for (var (repository, digest) = (0L, ""); ; )
         {
-            // Those that are filled or dropped are out of the next page.
             var page = database.Read(c =>
                 c.Query(
                     """
                     SELECT m.repository, r.name, m.digest, m.media_type, m.created FROM manifests m
-                    JOIN repositories r ON r.id = m.repository WHERE length(m.content) = 0 LIMIT @limit
+                    JOIN repositories r ON r.id = m.repository
+                    WHERE m.repository > @repository OR (m.repository = @repository AND m.digest > @digest)
+                    ORDER BY m.repository, m.digest LIMIT @limit
                     """,
                     Empty.Map,
+                    ("repository", repository),
+                    ("digest", digest),
                     ("limit", (long)Page)
                 )
             );
@@ -167,6 +169,8 @@ internal sealed class NameRebuild(Database database, IBlobStore store, IJournalS
             {
                 return;
             }
+
+            (repository, digest) = (page[^1].RepositoryId, page[^1].Digest);
 
             var filled = new List<(Empty Row, byte[]? Content, ManifestInfo? Info)>();
             foreach (var row in page)

@@ -65,6 +65,24 @@ internal sealed class S3JournalStore(S3Bucket bucket) : IJournalStore
         await bucket.OpenAsync(Prefix + segment.Name, 0, long.MaxValue, cancel)
         ?? throw new FileNotFoundException($"the journal's segment {segment.Name} is gone");
 
+    public async Task<string?> SetAsideAsync(string mark, CancellationToken cancel)
+    {
+        var segments = await ListAsync(cancel);
+        var aside = $"{Prefix.TrimEnd('/')}.aside-{mark}/";
+        foreach (var (segment, _) in segments)
+        {
+            await bucket.CopyAsync(Prefix + segment.Name, aside + segment.Name, cancel);
+        }
+
+        // Only once all are there: broken off, nothing is lost and it is begun again.
+        foreach (var (segment, _) in segments)
+        {
+            await bucket.DeleteAsync(Prefix + segment.Name, cancel);
+        }
+
+        return segments.Count > 0 ? aside : null;
+    }
+
     public Task DeleteAsync(JournalSegment segment, CancellationToken cancel) =>
         bucket.DeleteAsync(Prefix + segment.Name, cancel);
 }

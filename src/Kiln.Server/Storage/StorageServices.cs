@@ -16,15 +16,10 @@ internal static class StorageServices
         }
 
         services.AddSingleton(options).AddSingleton<S3Bucket>().AddSingleton<StagedUploads>();
-        services.AddHostedService<BucketCheck>();
+        // A server whose bucket cannot be used does not start; nor is anything else asked of the bucket before.
+        services.AddSingleton<IHostedService>(provider => new StartCheck(
+            provider.GetRequiredService<S3Bucket>().CheckAsync
+        ));
         return services.AddSingleton<IBlobStore, S3BlobStore>();
-    }
-
-    /// <summary>A server whose bucket cannot be used does not start.</summary>
-    private sealed class BucketCheck(S3Bucket bucket) : IHostedService
-    {
-        public Task StartAsync(CancellationToken cancellationToken) => bucket.CheckAsync(cancellationToken);
-
-        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }
 }

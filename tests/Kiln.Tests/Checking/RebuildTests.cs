@@ -40,6 +40,7 @@ public sealed class RebuildTests
             var (fresh, made) = await Kept.LoseAndRebuildAsync(options);
             Assert.Empty(made.Lost);
             Assert.Empty(made.Faults);
+            Assert.Null(made.JournalAside);
             var (summary, findings) = await Kept.CheckAsync(fresh);
             Assert.Empty(findings);
             Assert.Equal(made.Manifests, summary.Manifests);
@@ -184,6 +185,12 @@ public sealed class RebuildTests
                 l => l.Contains($"the manifest {image["digest"]} of c", StringComparison.Ordinal)
             );
             Assert.Contains(made.Lost, l => l.Contains("the tag c:lost", StringComparison.Ordinal));
+            Assert.StartsWith(
+                Path.Combine(options.DataDirectory, "journal.aside-"),
+                made.JournalAside!,
+                StringComparison.Ordinal
+            );
+            Assert.NotEmpty(Directory.GetFiles(made.JournalAside!));
             Assert.Contains(
                 made.Lost,
                 l => l.Contains($"the blob {Digest.Of(Kept.Layer)} of b", StringComparison.Ordinal)

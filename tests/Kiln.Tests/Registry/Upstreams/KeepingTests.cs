@@ -35,6 +35,25 @@ public sealed class KeepingTests : IDisposable
     ) => ThroughServer.PushAsync(_there, name, tag, bytes);
 
     [Fact]
+    public async Task A_copy_whose_blobs_nobody_wanted_yet_is_nothing_that_fsck_tells_of()
+    {
+        TestState.RequireOneServer("the check is of stopped servers");
+        TestState.RequireFiles();
+        await PushAsync("library/app", "1");
+        await using var server = await StartAsync();
+        await server.Http.GetByteArrayAsync("hub/library/app/manifests/1");
+        await server.Server.RestartAsync(async options =>
+        {
+            Assert.Empty((await Checking.Kept.CheckAsync(options)).Findings);
+            var (fresh, made) = await Checking.Kept.LoseAndRebuildAsync(options);
+            Assert.Empty(made.Lost);
+            var upstream = new UpstreamOptions { Host = ThroughServer.UpstreamHost, Prefix = "hub" };
+            Assert.Empty((await Checking.Kept.CheckAsync(fresh with { Upstreams = [upstream] })).Findings);
+            return fresh;
+        });
+    }
+
+    [Fact]
     public async Task A_use_that_could_not_be_noted_is_noted_the_next_time()
     {
         var (manifest, _, _) = await PushAsync("library/app", "1");
