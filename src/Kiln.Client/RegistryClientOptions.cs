@@ -19,9 +19,13 @@ public sealed record RegistryClientOptions
 
     /// <summary>
     /// Which addresses may be connected to, redirects and token servers included; null is all. A name is resolved once
-    /// for a connection, so that what was judged is what is connected to. Behind a proxy only the proxy sees addresses.
+    /// for a connection, so that what was judged is what is connected to. A proxy resolves names itself: it is asked only for
+    /// hosts that the rule lets be at any address (the rule's word on 0.0.0.0); all others are connected to directly.
     /// </summary>
     public AddressRule? MayConnect { get; init; }
+
+    /// <summary>The proxy to go through, for all but loopback; null is what the environment says (<c>HTTPS_PROXY</c>).</summary>
+    public IWebProxy? Proxy { get; init; }
 
     /// <summary>Who to be; nobody by default.</summary>
     public ICredentialSource Credentials { get; init; } = NoCredentials.Instance;
@@ -41,6 +45,9 @@ public sealed record RegistryClientOptions
 
     /// <summary>How often a request is tried in all, where trying again is safe.</summary>
     public int Attempts { get; init; } = 5;
+
+    /// <summary>Pages that a list may have; a longer one is an error.</summary>
+    public int MaxListPages { get; init; } = 10_000;
 
     /// <summary>The first pause between two tries; each further one is twice as long, up to 10 seconds.</summary>
     public TimeSpan FirstPause { get; init; } = TimeSpan.FromMilliseconds(250);

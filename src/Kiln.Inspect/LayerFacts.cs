@@ -65,8 +65,7 @@ public sealed record LayerFacts
                 ? (new LayerFacts { TarBytes = tar.Count, Entries = entries }, tar.Digest, null)
                 : (null, tar.Digest, fault.Message);
         }
-        catch (Exception e)
-            when (e is InvalidDataException or EndOfStreamException or OversizeException or ZstdSharp.ZstdException)
+        catch (Exception e) when (LayerStream.IsFault(e))
         {
             return (null, null, e.Message);
         }
@@ -169,7 +168,7 @@ public sealed record LayerEntry
 }
 
 /// <summary>Counts and hashes what was read through it.</summary>
-internal sealed class MeasuredStream(Stream inner) : ForwardStream(inner)
+internal sealed class MeasuredStream(Stream inner) : WrappingStream(inner)
 {
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 

@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using Kiln.Oci;
 using ZstdSharp;
 
 namespace Kiln.Inspect;
@@ -19,23 +20,41 @@ public static class LayerStream
     /// <param name="maxBytes">Bytes of plain tar after which reading fails with <see cref="OversizeException"/>.</param>
     public static async Task<Stream> OpenAsync(Stream blob, long maxBytes, CancellationToken cancel)
     {
-        var head = new byte[4];
-        var count = await blob.ReadAtLeastAsync(head, head.Length, throwOnEndOfStream: false, cancel);
+        var (head, count) = await HeadAsync(blob, cancel);
         var whole = new CountedStream(new HeadedStream(head.AsMemory(0, count), blob));
-        Stream plain = head switch
-        {
-            // RFC 1952, 2.3.1
-            [0x1f, 0x8b, ..] => new GZipStream(whole, CompressionMode.Decompress),
-            // RFC 8878, 3.1.1
-            [0x28, 0xb5, 0x2f, 0xfd] => new DecompressionStream(whole, leaveOpen: false),
-            _ => whole,
-        };
+        Stream plain =
+            IsGzip(head) ? new GZipStream(whole, CompressionMode.Decompress)
+            : IsZstd(head) ? new DecompressionStream(whole, leaveOpen: false)
+            : whole;
         return new BoundedStream(plain, () => Math.Min(maxBytes, AnyRatio + (whole.Count * MaxRatio)), maxBytes);
+    }
+
+    /// <summary>Whether a blob is one that <see cref="OpenAsync"/> unpacks; reads its first bytes.</summary>
+    public static async Task<bool> IsCompressedAsync(Stream blob, CancellationToken cancel)
+    {
+        var (head, _) = await HeadAsync(blob, cancel);
+        return IsGzip(head) || IsZstd(head);
+    }
+
+    /// <summary>Whether reading what <see cref="OpenAsync"/> opened failed for what is in it, and not for the disk or the network.</summary>
+    public static bool IsFault(Exception e) =>
+        e is InvalidDataException or EndOfStreamException or OversizeException or ZstdException;
+
+    // RFC 1952, 2.3.1
+    private static bool IsGzip(byte[] head) => head is [0x1f, 0x8b, ..];
+
+    // RFC 8878, 3.1.1
+    private static bool IsZstd(byte[] head) => head is [0x28, 0xb5, 0x2f, 0xfd];
+
+    private static async Task<(byte[] Head, int Count)> HeadAsync(Stream blob, CancellationToken cancel)
+    {
+        var head = new byte[4];
+        return (head, await blob.ReadAtLeastAsync(head, head.Length, throwOnEndOfStream: false, cancel));
     }
 }
 
 /// <summary>Counts what was read through it.</summary>
-internal sealed class CountedStream(Stream inner) : ForwardStream(inner)
+internal sealed class CountedStream(Stream inner) : WrappingStream(inner)
 {
     public long Count { get; private set; }
 
@@ -55,7 +74,7 @@ internal sealed class CountedStream(Stream inner) : ForwardStream(inner)
 }
 
 /// <summary>A stream whose first bytes were read already.</summary>
-internal sealed class HeadedStream(ReadOnlyMemory<byte> head, Stream rest) : ForwardStream(rest)
+internal sealed class HeadedStream(ReadOnlyMemory<byte> head, Stream rest) : WrappingStream(rest)
 {
     private ReadOnlyMemory<byte> _head = head;
 
@@ -79,7 +98,7 @@ internal sealed class HeadedStream(ReadOnlyMemory<byte> head, Stream rest) : For
 /// <summary>A stream that refuses to go on past a number of bytes, so that a few kilobytes cannot unpack to terabytes.</summary>
 /// <param name="allowed">How many bytes there may be by now.</param>
 /// <param name="maxBytes">How many there may be at most.</param>
-internal sealed class BoundedStream(Stream inner, Func<long> allowed, long maxBytes) : ForwardStream(inner)
+internal sealed class BoundedStream(Stream inner, Func<long> allowed, long maxBytes) : WrappingStream(inner)
 {
     private long _count;
 
@@ -100,40 +119,12 @@ internal sealed class BoundedStream(Stream inner, Func<long> allowed, long maxBy
     }
 }
 
-/// <summary>What reading streams have in common: forwards only, and the inner stream goes with them.</summary>
-internal abstract class ForwardStream(Stream inner) : Stream
+/// <summary>Reads another stream, which goes with it. The tar reader of .NET reads synchronously, too.</summary>
+public abstract class WrappingStream(Stream inner) : ForwardStream
 {
     protected Stream Inner { get; } = inner;
 
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
-
     public abstract override int Read(Span<byte> buffer);
-    public abstract override ValueTask<int> ReadAsync(
-        Memory<byte> buffer,
-        CancellationToken cancellationToken = default
-    );
-
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override void Flush() { }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -8,7 +8,11 @@ namespace Kiln.Inspect;
 /// name as a whole, whatever size it claims to have, and would take two gigabytes for a blob of a few kilobytes. Here it
 /// is refused by its size.
 /// </summary>
-internal sealed class TarHeaderGuard(Stream inner) : ForwardStream(inner)
+/// <remarks>
+/// Where the archive can be sought in, so can this: forwards, over what is no header. So the content of a file of many
+/// gigabytes is not read to find what is behind it.
+/// </remarks>
+public sealed class TarHeaderGuard(Stream inner) : WrappingStream(inner)
 {
     /// <summary>Bytes of one pax header or long name. Attributes have 64 KiB at most on Linux, and there are few.</summary>
     public const int MaxMetaBytes = 1 << 20;
@@ -28,6 +32,38 @@ internal sealed class TarHeaderGuard(Stream inner) : ForwardStream(inner)
     private MemoryStream? _pax;
     private long? _size;
     private bool _ended;
+
+    public override bool CanSeek => Inner.CanSeek;
+    public override long Length => Inner.Length;
+
+    public override long Position
+    {
+        get => Inner.Position;
+        set => Seek(value, SeekOrigin.Begin);
+    }
+
+    /// <exception cref="InvalidDataException">It goes backwards, as a size does that is larger than files can be.</exception>
+    public override long Seek(long offset, SeekOrigin origin)
+    {
+        var skipped = origin is SeekOrigin.Begin ? offset - Position : -1;
+        if (skipped < 0)
+        {
+            throw new InvalidDataException("an entry's size is not a number");
+        }
+
+        // What a pax header says is needed, and a header that the tar reader does not know of is looked at all the same.
+        var unread = _pax is null ? Math.Min(skipped, _left) : 0;
+        _left -= unread;
+        Inner.Position += unread;
+        Span<byte> block = stackalloc byte[Block];
+        for (var left = skipped - unread; left > 0 && !_ended; )
+        {
+            var count = Read(block[..(int)Math.Min(Block, left)]);
+            left = count == 0 ? 0 : left - count;
+        }
+
+        return Inner.Position = offset;
+    }
 
     public override int Read(Span<byte> buffer)
     {

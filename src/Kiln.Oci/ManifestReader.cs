@@ -13,6 +13,10 @@ public sealed record ManifestInfo
     /// <summary>Layers of an image manifest; empty for an index.</summary>
     public IReadOnlyList<Descriptor> Layers { get; init; } = [];
 
+    /// <summary>Bytes of all layers together; where a number cannot hold what is claimed, the largest that there is.</summary>
+    public long LayerBytes =>
+        Layers.Aggregate(0L, (sum, layer) => layer.Size > long.MaxValue - sum ? long.MaxValue : sum + layer.Size);
+
     /// <summary>Children of an index; empty for an image manifest.</summary>
     public IReadOnlyList<Descriptor> Manifests { get; init; } = [];
     public Descriptor? Subject { get; init; }

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using Kiln.EndToEnd.Harness;
+using Kiln.Oci;
 using Kiln.TestPrograms;
 
 namespace Kiln.EndToEnd;
@@ -151,21 +152,10 @@ public sealed class ReplicaTests(Machine machine) : IAsyncLifetime
     }
 
     /// <summary>Gives some bytes, and keeps whoever reads waiting for the others.</summary>
-    private sealed class StalledStream(byte[] content, int bytes) : Stream
+    private sealed class StalledStream(byte[] content, int bytes) : ForwardStream
     {
         private readonly TaskCompletionSource _others = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private int _position;
-
-        public override bool CanRead => true;
-        public override bool CanSeek => false;
-        public override bool CanWrite => false;
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => _position;
-            set => throw new NotSupportedException();
-        }
 
         public override async ValueTask<int> ReadAsync(
             Memory<byte> buffer,
@@ -185,15 +175,5 @@ public sealed class ReplicaTests(Machine machine) : IAsyncLifetime
         }
 
         public void GoOn() => _others.TrySetResult();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override void Flush() { }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

@@ -14,7 +14,8 @@ internal static class ImportVerb
     {
         var archive = new Argument<string>("archive")
         {
-            Description = "An OCI image layout, a directory or a tar, or what docker save wrote; gzip is understood.",
+            Description =
+                "An OCI image layout, a directory or a tar, or what docker save wrote; gzip and zstd are understood.",
         };
         var target = new Argument<string>("target")
         {

@@ -76,7 +76,7 @@ internal static class InspectVerb
 
         if (manifest.Info.Layers.Count > 0)
         {
-            rows.Add(["layers", $"{manifest.Info.Layers.Count}, {Sizes.Text(manifest.Info.Layers.Sum(l => l.Size))}"]);
+            rows.Add(["layers", $"{manifest.Info.Layers.Count}, {Sizes.Text(manifest.Info.LayerBytes)}"]);
             rows.AddRange(manifest.Info.Layers.Select(l => (string[])[$"  {Sizes.Text(l.Size)}", l.Digest.ToString()]));
         }
 

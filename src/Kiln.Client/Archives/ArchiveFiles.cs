@@ -1,5 +1,5 @@
 using System.Formats.Tar;
-using System.IO.Compression;
+using Kiln.Inspect;
 
 namespace Kiln.Client.Archives;
 
@@ -11,6 +11,12 @@ public sealed class ArchiveFiles : IDisposable
 {
     /// <summary>Entries that a tar may have.</summary>
     public const int MaxEntries = 200_000;
+
+    /// <summary>Characters that the names in a tar may have together.</summary>
+    public const int MaxNameCharacters = 16 << 20;
+
+    /// <summary>Bytes that a compressed tar may have once it is unpacked.</summary>
+    public const long MaxPlainBytes = LayerFacts.MaxTarBytes;
 
     // A chain of links that is longer leads nowhere.
     private const int MaxLinks = 8;
@@ -25,9 +31,16 @@ public sealed class ArchiveFiles : IDisposable
     /// <summary>As its user named it.</summary>
     public string Name { get; }
 
-    /// <summary>Opens a directory or a tar, which may be compressed with gzip.</summary>
+    /// <summary>Opens a directory or a tar, which may be compressed with gzip or zstd.</summary>
     /// <exception cref="InvalidDataException">It is neither, or made to mislead; the message says what is wrong.</exception>
-    public static async Task<ArchiveFiles> OpenAsync(string path, CancellationToken cancel)
+    public static Task<ArchiveFiles> OpenAsync(string path, CancellationToken cancel) =>
+        OpenAsync(path, MaxPlainBytes, cancel);
+
+    /// <param name="path">The archive.</param>
+    /// <param name="maxPlainBytes">As <see cref="MaxPlainBytes"/>.</param>
+    /// <param name="cancel">Ends it.</param>
+    /// <inheritdoc cref="OpenAsync(string, CancellationToken)"/>
+    internal static async Task<ArchiveFiles> OpenAsync(string path, long maxPlainBytes, CancellationToken cancel)
     {
         if (Directory.Exists(path))
         {
@@ -44,7 +57,7 @@ public sealed class ArchiveFiles : IDisposable
             throw Wrong(path, "it is no regular file");
         }
 
-        var plain = await IsGzipAsync(path, cancel) ? await UnzipAsync(path, cancel) : path;
+        var plain = await IsPackedAsync(path, cancel) ? await UnpackAsync(path, maxPlainBytes, cancel) : path;
         try
         {
             return new ArchiveFiles(plain, await IndexAsync(plain, path, cancel), plain != path, path);
@@ -159,12 +172,21 @@ public sealed class ArchiveFiles : IDisposable
     {
         var entries = new Dictionary<string, Entry>(StringComparer.Ordinal);
         await using var file = File.OpenRead(path);
-        await using var reader = new TarReader(file);
+#pragma warning disable CA2000 // it owns nothing but the file
+        await using var reader = new TarReader(new TarHeaderGuard(file));
+#pragma warning restore CA2000
+        var characters = 0L;
         while (await NextAsync(reader, name, cancel) is { } entry)
         {
             if (Read(entry, file.Length, name) is not { } read)
             {
                 continue;
+            }
+
+            characters += entry.Name.Length + (read.Link?.Length ?? 0);
+            if (characters > MaxNameCharacters)
+            {
+                throw Wrong(name, $"its names have more than {MaxNameCharacters} characters");
             }
 
             if (!entries.TryAdd(Normal(entry.Name, name), read))
@@ -187,8 +209,19 @@ public sealed class ArchiveFiles : IDisposable
         {
             return await reader.GetNextEntryAsync(copyData: false, cancel);
         }
+        catch (OversizeException e)
+        {
+            throw Wrong(name, e.Message);
+        }
         catch (Exception e)
-            when (e is EndOfStreamException or InvalidDataException or FormatException or ArgumentException)
+            when (e
+                    is EndOfStreamException
+                        or InvalidDataException
+                        or FormatException
+                        or ArgumentException
+                        or OverflowException
+                        or NotSupportedException
+            )
         {
             throw Wrong(name, $"it is no tar, or cut off ({e.Message})");
         }
@@ -202,7 +235,7 @@ public sealed class ArchiveFiles : IDisposable
             case TarEntryType.Directory or TarEntryType.GlobalExtendedAttributes:
                 return null;
             case TarEntryType.RegularFile or TarEntryType.V7RegularFile or TarEntryType.ContiguousFile:
-                return entry.DataOffset + entry.Length <= length
+                return entry.Length <= length - Math.Max(entry.DataOffset, 0)
                     ? new Entry(Math.Max(entry.DataOffset, 0), entry.Length, null)
                     : throw Wrong(name, $"it is cut off in {entry.Name}");
             // docker save wrote layers that it had twice as links.
@@ -252,28 +285,31 @@ public sealed class ArchiveFiles : IDisposable
     private static InvalidDataException Wrong(string name, string what) =>
         new($"{name}: {what}; nothing of it was used");
 
-    private static async Task<bool> IsGzipAsync(string path, CancellationToken cancel)
+    private static async Task<bool> IsPackedAsync(string path, CancellationToken cancel)
     {
         await using var file = File.OpenRead(path);
-        var magic = new byte[2];
-        return await file.ReadAtLeastAsync(magic, 2, throwOnEndOfStream: false, cancel) == 2 && magic is [0x1f, 0x8b];
+        return await LayerStream.IsCompressedAsync(file, cancel);
     }
 
     // A tar is read here and there, which a compressed one cannot be.
-    private static async Task<string> UnzipAsync(string path, CancellationToken cancel)
+    private static async Task<string> UnpackAsync(string path, long maxPlainBytes, CancellationToken cancel)
     {
         var plain = Path.GetTempFileName();
         try
         {
-            await using var file = File.OpenRead(path);
-            await using var zip = new GZipStream(file, CompressionMode.Decompress);
+            await using var packed = await LayerStream.OpenAsync(File.OpenRead(path), maxPlainBytes, cancel);
             await using var target = File.Create(plain);
-            await zip.CopyToAsync(target, cancel);
+            await packed.CopyToAsync(target, cancel);
             return plain;
         }
-        catch
+        catch (Exception e)
         {
             File.Delete(plain);
+            if (LayerStream.IsFault(e))
+            {
+                throw Wrong(path, e.Message);
+            }
+
             throw;
         }
     }

@@ -1,7 +1,7 @@
-using System.IO.Compression;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Kiln.Client.Registry;
+using Kiln.Inspect;
 using Kiln.Oci;
 
 namespace Kiln.Client.Archives;
@@ -142,9 +142,15 @@ public sealed class DockerArchive : IImageArchive
 
     private async Task<Digest> PlainAsync(string name, Digest diff, CancellationToken cancel)
     {
-        await using var stream = _files.Open(name)!;
-        await using var plain = new GZipStream(stream, CompressionMode.Decompress);
-        return await Digest.OfAsync(plain, diff.Algorithm, cancel);
+        try
+        {
+            await using var plain = await LayerStream.OpenAsync(_files.Open(name)!, ArchiveFiles.MaxPlainBytes, cancel);
+            return await Digest.OfAsync(plain, diff.Algorithm, cancel);
+        }
+        catch (Exception e) when (LayerStream.IsFault(e))
+        {
+            throw _files.Wrong($"the layer {name}: {e.Message}");
+        }
     }
 
     private async Task<T> JsonAsync<T>(

@@ -1,16 +1,14 @@
+using Kiln.Oci;
 using Microsoft.Win32.SafeHandles;
 
 namespace Kiln.Client.Archives;
 
 /// <summary>A part of a file as a stream.</summary>
-internal sealed class FileSection(string path, long offset, long length) : Stream
+internal sealed class FileSection(string path, long offset, long length) : ForwardStream
 {
     private readonly SafeFileHandle _file = File.OpenHandle(path);
     private long _position;
 
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
     public override long Length => length;
     public override long Position
     {
@@ -29,11 +27,6 @@ internal sealed class FileSection(string path, long offset, long length) : Strea
         return read;
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
     public override int Read(Span<byte> buffer)
     {
         var wanted = (int)Math.Min(buffer.Length, length - _position);
@@ -41,14 +34,6 @@ internal sealed class FileSection(string path, long offset, long length) : Strea
         _position += read;
         return read;
     }
-
-    public override void Flush() { }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

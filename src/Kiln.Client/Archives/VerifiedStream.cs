@@ -6,14 +6,11 @@ namespace Kiln.Client.Archives;
 /// <summary>
 /// A blob as it is read: where its bytes are not those that its descriptor promises, the last of them does not come.
 /// </summary>
-internal sealed class VerifiedStream(Stream inner, Descriptor blob, string where) : Stream
+internal sealed class VerifiedStream(Stream inner, Descriptor blob, string where) : ForwardStream
 {
     private readonly IncrementalHash _hash = Digest.Start(blob.Digest.Algorithm);
     private long _position;
 
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
     public override long Length => blob.Size;
     public override long Position
     {
@@ -33,19 +30,6 @@ internal sealed class VerifiedStream(Stream inner, Descriptor blob, string where
 
         return read;
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override void Flush() { }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

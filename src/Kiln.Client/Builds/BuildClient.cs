@@ -85,13 +85,19 @@ public sealed partial class BuildClient(RegistryClient registry)
     {
         var jobs = new List<Job>();
         var filter = state is null ? "" : $"&state={Uri.EscapeDataString(state)}";
-        for (string? next = $"jobs?n={Math.Min(limit, 100)}{filter}"; next is not null && jobs.Count < limit; )
+        var call = CallOf(
+            repository,
+            HttpMethod.Get,
+            $"jobs?n={Math.Min(limit, 100)}{filter}",
+            $"listing the jobs of {repository}"
+        );
+        await foreach (var page in ListPages.ReadAsync(_transport, call, cancel))
         {
-            var call = CallOf(repository, HttpMethod.Get, next, $"listing the jobs of {repository}");
-            var (response, body) = await _transport.SendAndReadAsync(call, MaxAnswerBytes, cancel);
-            jobs.AddRange(Parse(body, BuildJson.Default.JobList, call.Action).Jobs);
-            var link = LinkHeaders.Links(response).GetValueOrDefault("next");
-            next = link == next ? null : link;
+            jobs.AddRange(Parse(page.Body, BuildJson.Default.JobList, page.Action).Jobs);
+            if (jobs.Count >= limit)
+            {
+                break;
+            }
         }
 
         return jobs.Count <= limit ? jobs : jobs[..limit];

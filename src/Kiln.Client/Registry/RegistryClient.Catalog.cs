@@ -7,8 +7,6 @@ namespace Kiln.Client.Registry;
 
 public sealed partial class RegistryClient
 {
-    private const int MaxPages = 10_000;
-
     /// <summary>
     /// All repositories of a registry that it lists for this login. Not in the distribution-spec; many registries have it,
     /// Docker Hub has not.
@@ -16,20 +14,16 @@ public sealed partial class RegistryClient
     public async Task<IReadOnlyList<RepositoryName>> ListRepositoriesAsync(string host, CancellationToken cancel)
     {
         var names = new List<RepositoryName>();
-        string? next = "/v2/_catalog?n=1000";
-        for (var page = 0; next is not null && page < MaxPages; page++)
+        var call = new Call
         {
-            var call = new Call
-            {
-                Method = HttpMethod.Get,
-                Target = next,
-                Host = host,
-                Action = $"listing the repositories of {host}",
-            };
-            var (response, body) = await _transport.SendAndReadAsync(call, MaxListBytes, cancel);
-            names.AddRange(Names(body, call.Action));
-            var link = LinkHeaders.Links(response).GetValueOrDefault("next");
-            next = link == next ? null : link;
+            Method = HttpMethod.Get,
+            Target = "/v2/_catalog?n=1000",
+            Host = host,
+            Action = $"listing the repositories of {host}",
+        };
+        await foreach (var page in ListPages.ReadAsync(_transport, call, cancel))
+        {
+            names.AddRange(Names(page.Body, page.Action));
         }
 
         return names;

@@ -1,13 +1,12 @@
 using System.Net;
 using System.Text.Json;
+using Kiln.Client.Transport;
 using Kiln.Oci;
 
 namespace Kiln.Client.Registry;
 
 public sealed partial class RegistryClient
 {
-    private const int MaxReferrerPages = 10_000;
-
     /// <summary>
     /// Manifests whose subject is <paramref name="subject"/>, from the referrers API, or where a registry lacks that, from
     /// the tag that clients keep in its place (distribution-spec, "Unavailable Referrers API"). None where there is no such
@@ -26,37 +25,28 @@ public sealed partial class RegistryClient
     {
         var referrers = new Dictionary<Digest, Descriptor>();
         var query = artifactType is null ? "" : $"?artifactType={Uri.EscapeDataString(artifactType)}";
-        var next = $"/v2/{repository.Name}/referrers/{subject}{query}";
-        for (var page = 0; page < MaxReferrerPages; page++)
+        var call = CallOf(
+            repository,
+            HttpMethod.Get,
+            $"/v2/{repository.Name}/referrers/{subject}{query}",
+            $"listing the referrers of {subject} in {repository}"
+        ) with
         {
-            var call = CallOf(
-                repository,
-                HttpMethod.Get,
-                next,
-                $"listing the referrers of {subject} in {repository}"
-            ) with
-            {
-                Headers = [("Accept", MediaTypes.OciIndex)],
-                Expected = [404],
-            };
-            var (response, body) = await _transport.SendAndReadAsync(call, MaxListBytes, cancel);
+            Headers = [("Accept", MediaTypes.OciIndex)],
+            Expected = [404],
+        };
+        await foreach (var (response, body, action) in ListPages.ReadAsync(_transport, call, cancel))
+        {
             // A registry that has the API answers an empty list for what it does not know; 404 means that it has none
             // (distribution-spec, "Listing Referrers").
             var entries =
                 response.StatusCode == HttpStatusCode.NotFound
                     ? (await FindReferrersTagAsync(repository, subject, cancel))?.Info.Manifests ?? []
-                    : ReferrersOf(body, call.Action);
+                    : ReferrersOf(body, action);
             foreach (var entry in entries)
             {
                 referrers.TryAdd(entry.Digest, entry);
             }
-
-            if (LinkHeaders.Links(response).GetValueOrDefault("next") is not { } link || link == next)
-            {
-                break;
-            }
-
-            next = link;
         }
 
         // Registries need not filter; OCI-Filters-Applied would say whether they did.

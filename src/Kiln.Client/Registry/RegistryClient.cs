@@ -12,8 +12,6 @@ public sealed partial class RegistryClient : IDisposable
     /// <summary>The largest manifest that is read, in bytes.</summary>
     public const int MaxManifestBytes = 8 << 20;
 
-    private const int MaxListBytes = 16 << 20;
-
     private readonly RegistryTransport _transport;
 
     public RegistryClient(RegistryClientOptions options) => _transport = new RegistryTransport(options);
@@ -39,14 +37,15 @@ public sealed partial class RegistryClient : IDisposable
     public async Task<IReadOnlyList<string>> ListTagsAsync(RemoteRepository repository, CancellationToken cancel)
     {
         var tags = new List<string>();
-        for (string? next = $"/v2/{repository.Name}/tags/list"; next is not null; )
+        var call = CallOf(
+            repository,
+            HttpMethod.Get,
+            $"/v2/{repository.Name}/tags/list",
+            $"listing the tags of {repository}"
+        );
+        await foreach (var page in ListPages.ReadAsync(_transport, call, cancel))
         {
-            var call = CallOf(repository, HttpMethod.Get, next, $"listing the tags of {repository}");
-            var (response, body) = await _transport.SendAndReadAsync(call, MaxListBytes, cancel);
-            tags.AddRange(TagList.Read(body, call.Action));
-            var link = LinkHeaders.Links(response).GetValueOrDefault("next");
-            // A registry that links to the page just read would hold us forever.
-            next = link == next ? null : link;
+            tags.AddRange(TagList.Read(page.Body, page.Action));
         }
 
         return tags;

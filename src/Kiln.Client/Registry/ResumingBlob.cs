@@ -12,15 +12,12 @@ internal sealed class ResumingBlob(
     Func<long, CancellationToken, Task<Stream>> open,
     RegistryClientOptions options,
     string action
-) : Stream
+) : ForwardStream
 {
     private Stream? _body = first;
     private long _position;
     private int _attempts = 1;
 
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
     public override long Length => blob.Size;
     public override long Position
     {
@@ -63,20 +60,6 @@ internal sealed class ResumingBlob(
             await Task.Delay(options.FirstPause * _attempts, options.Time, cancellationToken);
         }
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count) =>
-        throw new NotSupportedException("read a response asynchronously");
-
-    public override void Flush() { }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

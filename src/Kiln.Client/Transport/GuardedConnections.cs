@@ -19,9 +19,9 @@ internal sealed class GuardedConnections(AddressRule rule)
         var wanted = context.InitialRequestMessage.RequestUri!;
         var isProxy =
             end.Port != wanted.Port || !end.Host.Trim('[', ']').Equals(HostOf(wanted), StringComparison.Ordinal);
-        if (isProxy && IPAddress.TryParse(HostOf(wanted), out var literal))
+        if (isProxy && GuardedProxy.WhyNot(rule, wanted) is { } why)
         {
-            Require(wanted.Authority, [literal]);
+            throw new AddressRefusedException(why);
         }
 
         var addresses = await ResolveAsync(end.Host, cancel);
@@ -52,7 +52,7 @@ internal sealed class GuardedConnections(AddressRule rule)
         var allowed = new List<IPAddress>();
         foreach (var address in addresses)
         {
-            if (rule(host, Plain(address)) is { } fault)
+            if (rule(host, PublicAddress.Plain(address)) is { } fault)
             {
                 why ??= fault;
             }
@@ -64,7 +64,4 @@ internal sealed class GuardedConnections(AddressRule rule)
 
         return allowed.Count > 0 ? [.. allowed] : throw new AddressRefusedException(why ?? $"{host} has no address");
     }
-
-    // ::ffff:127.0.0.1 is 127.0.0.1.
-    private static IPAddress Plain(IPAddress address) => address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
 }

@@ -224,6 +224,10 @@ internal sealed class RegistryTransport : IDisposable
             AllowAutoRedirect = false,
             UseCookies = false,
             UseProxy = useProxy,
+            // Null is the environment's.
+            Proxy = _options.MayConnect is { } judge
+                ? new GuardedProxy(_options.Proxy ?? HttpClient.DefaultProxy, judge)
+                : _options.Proxy,
             ConnectTimeout = _options.ConnectTimeout,
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(30),
         };

@@ -45,11 +45,10 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
         var place = rules?.Place(reference) ?? reference;
         var image = await registry.ResolveAsync(place, wanted.Platform, cancel);
         var info = image.Manifest.Info;
-        var total = info.Layers.Sum(l => l.Size);
-        if (total > maxBytes)
+        if (info.LayerBytes > maxBytes)
         {
             throw new FormatException(
-                $"the base image {wanted.Written} has {total} bytes of layers; this node takes {maxBytes}"
+                $"the base image {wanted.Written} has {info.LayerBytes} bytes of layers; this node takes {maxBytes}"
             );
         }
 

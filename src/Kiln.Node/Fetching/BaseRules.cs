@@ -1,5 +1,6 @@
 using System.Net;
 using Kiln.BuildSpec;
+using Kiln.Client.Transport;
 using Kiln.Oci;
 
 namespace Kiln.Node.Fetching;

@@ -15,7 +15,8 @@ public sealed partial class ArrowTests
         ["Kiln.Oci"] = [],
         ["Kiln.BuildSpec"] = ["Kiln.Oci"],
         ["Kiln.Inspect"] = ["Kiln.Oci"],
-        ["Kiln.Client"] = ["Kiln.Oci", "Kiln.BuildSpec"],
+        // Inspect: archives that are imported are read with the same guards as layers.
+        ["Kiln.Client"] = ["Kiln.Oci", "Kiln.BuildSpec", "Kiln.Inspect"],
         ["Kiln.Node"] = ["Kiln.Oci", "Kiln.BuildSpec", "Kiln.Client", "Kiln.Inspect"],
         ["Kiln.Server"] = ["Kiln.Oci", "Kiln.BuildSpec", "Kiln.Client", "Kiln.Inspect", "Kiln.Node"],
         // It judges the others: what it had from them, it could not find wrong.

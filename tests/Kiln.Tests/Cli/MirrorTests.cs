@@ -191,20 +191,36 @@ public sealed class MirrorTests : IAsyncLifetime
     [Fact]
     public async Task What_cannot_be_had_is_told_and_the_rest_comes()
     {
+        var bad = await PushAsync("team/bad", "1");
         await PushAsync("team/good", "1");
-        await PushAsync("team/bad", "1");
-        using (var tags = await _there.GetAsync("team/bad/tags/list"))
-        {
-            Assert.Equal(HttpStatusCode.OK, tags.StatusCode);
-        }
+        await PushAsync("team/more", "1");
+        var layer = (string)System.Text.Json.Nodes.JsonNode.Parse(bad)!["layers"]![0]!["digest"]!;
+        Assert.Equal(HttpStatusCode.Accepted, await _there.StatusAsync("DELETE", $"team/bad/blobs/{layer}"));
 
+        var (code, told, error) = await MirrorAsync($"{_registry.Host}/team/*", $"{Host}/m");
+
+        Assert.Equal(ExitCodes.Usage, code);
+        Assert.Contains($"{_registry.Host}/team/bad:1", error, StringComparison.Ordinal);
+        Assert.Contains(layer, error, StringComparison.Ordinal);
+        Assert.Contains("1 did not succeed", error, StringComparison.Ordinal);
+        Assert.Contains("3 repositories", told, StringComparison.Ordinal);
+        Assert.Equal(["1"], await Server.Http.TagsAsync("m/team/good"));
+        Assert.Equal(["1"], await Server.Http.TagsAsync("m/team/more"));
+        Assert.Equal(HttpStatusCode.NotFound, await Server.Http.StatusAsync("GET", "m/team/bad/manifests/1"));
+    }
+
+    [Fact]
+    public async Task What_is_not_there_or_not_understood_is_told_as_such()
+    {
         var nowhere = await MirrorAsync($"{_registry.Host}/none", $"{Host}/none");
         var wrong = await MirrorAsync("app", "other");
         var pattern = await MirrorAsync($"{_registry.Host}/nothing/*", Host);
 
         Assert.Equal(ExitCodes.Usage, nowhere.Code);
+        Assert.Contains($"{_registry.Host}/none", nowhere.Error, StringComparison.Ordinal);
         Assert.Equal(ExitCodes.Usage, wrong.Code);
-        Assert.Contains("HOST/NAME", wrong.Error);
+        Assert.Contains("HOST/NAME", wrong.Error, StringComparison.Ordinal);
         Assert.Equal(ExitCodes.Usage, pattern.Code);
+        Assert.Contains("no repository of the form", pattern.Error, StringComparison.Ordinal);
     }
 }

@@ -5,6 +5,7 @@ using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
 using Kiln.Cli;
+using Kiln.Client.Archives;
 using Kiln.Oci;
 using Kiln.Tests.Cli;
 using Kiln.Tests.Registry;
@@ -203,6 +204,59 @@ public sealed class ArchiveTests : IDisposable
         }
 
         await RefusesAsync(server, why, path);
+    }
+
+    [Theory]
+    [InlineData('x', 2_000_000_000, false, "header of 2000000000 bytes")]
+    [InlineData('g', 2_000_000_000, true, "header of 2000000000 bytes")]
+    [InlineData('L', 2_000_000_000, false, "header of 2000000000 bytes")]
+    [InlineData('K', 2_000_000_000, false, "header of 2000000000 bytes")]
+    [InlineData('0', 8_000_000_000, false, "cut off")]
+    [InlineData('0', long.MaxValue - 512, true, "cut off")]
+    [InlineData('0', long.MaxValue, true, "not a number")]
+    public async Task A_header_that_claims_what_is_not_there_costs_nothing(
+        char type,
+        long size,
+        bool binary,
+        string why
+    )
+    {
+        await using var server = await TestServer.StartAsync();
+        var path = Path.Combine(_folder, "claims.tar");
+        byte[] small = [.. Inspect.Tars.Header("a", '0', 1, false), .. Inspect.Tars.Padded("a")];
+        await File.WriteAllBytesAsync(
+            path,
+            [.. small, .. Inspect.Tars.Header("b", type, size, binary), .. new byte[64 << 10]],
+            Cancel
+        );
+
+        await RefusesAsync(server, why, path);
+    }
+
+    [Fact]
+    public async Task An_archive_in_zstd_is_imported_and_one_that_unpacks_to_more_than_files_do_is_not()
+    {
+        await using var server = await TestServer.StartAsync();
+        using var compressor = new ZstdSharp.Compressor();
+        var saved = SaveLikeDocker(gzip: true, ("x/app:1", 0));
+        var packed = Path.Combine(_folder, "saved.tar.zst");
+        await File.WriteAllBytesAsync(
+            packed,
+            compressor.Wrap(await File.ReadAllBytesAsync(saved, Cancel)).ToArray(),
+            Cancel
+        );
+        Assert.Equal(ExitCodes.Ok, (await KilnAsync("import", packed, $"{Host(server)}/d:1")).Code);
+
+        var bomb = Path.Combine(_folder, "bomb.tar");
+        await File.WriteAllBytesAsync(bomb, compressor.Wrap(new byte[256 << 20]).ToArray(), Cancel);
+        await RefusesAsync(server, "unpacks to", bomb);
+        await using (var zip = new GZipStream(File.Create(bomb), CompressionLevel.Fastest))
+        {
+            await zip.WriteAsync(new byte[2 << 20], Cancel);
+        }
+
+        var e = await Assert.ThrowsAsync<InvalidDataException>(() => ArchiveFiles.OpenAsync(bomb, 1 << 20, Cancel));
+        Assert.Contains("larger than 1048576 bytes", e.Message, StringComparison.Ordinal);
     }
 
     [Fact]

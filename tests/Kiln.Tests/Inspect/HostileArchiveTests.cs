@@ -1,4 +1,3 @@
-using System.Text;
 using Kiln.Inspect;
 
 namespace Kiln.Tests.Inspect;
@@ -18,7 +17,7 @@ public sealed class HostileArchiveTests
     public async Task A_header_that_claims_gigabytes_takes_no_memory(char type, bool binary)
     {
         var tar = new byte[64 << 10];
-        Header("h", type, TwoGigabytes, binary).CopyTo(tar, 0);
+        Tars.Header("h", type, TwoGigabytes, binary).CopyTo(tar, 0);
 
         var before = GC.GetAllocatedBytesForCurrentThread();
         var (facts, _, fault) = await LayerFacts.ReadAsync(new MemoryStream(tar), default);
@@ -35,10 +34,10 @@ public sealed class HostileArchiveTests
         // The file's own header says 1024, the pax header before it 0: what looks like its content is the next header.
         byte[] tar =
         [
-            .. Header("p", 'x', 10, binary: false),
-            .. Padded("10 size=0\n"),
-            .. Header("f", '0', 1024, binary: false),
-            .. Header("h", 'x', TwoGigabytes, binary: false),
+            .. Tars.Header("p", 'x', 10, binary: false),
+            .. Tars.Padded("10 size=0\n"),
+            .. Tars.Header("f", '0', 1024, binary: false),
+            .. Tars.Header("h", 'x', TwoGigabytes, binary: false),
             .. new byte[4096],
         ];
 
@@ -106,37 +105,5 @@ public sealed class HostileArchiveTests
         var (_, fault) = await ContextTree.ReadAsync(new MemoryStream(tar.Bytes()), 0, Limits, default);
 
         Assert.Contains("replaces", fault!.Message, StringComparison.Ordinal);
-    }
-
-    // POSIX.1-2024, pax, "ustar Header Block"; a size past its octal digits is binary in GNU's way.
-    private static byte[] Header(string name, char type, long size, bool binary)
-    {
-        var header = new byte[512];
-        Encoding.ASCII.GetBytes(name).CopyTo(header, 0);
-        Encoding.ASCII.GetBytes("0000644\0").CopyTo(header, 100);
-        Encoding.ASCII.GetBytes("0000000\0").CopyTo(header, 108);
-        Encoding.ASCII.GetBytes("0000000\0").CopyTo(header, 116);
-        Encoding.ASCII.GetBytes(Convert.ToString(size, 8).PadLeft(11, '0')).CopyTo(header, 124);
-        if (binary)
-        {
-            header[124] = 0x80;
-            header.AsSpan(125, 11).Clear();
-            System.Buffers.Binary.BinaryPrimitives.WriteInt64BigEndian(header.AsSpan(128), size);
-        }
-
-        Encoding.ASCII.GetBytes("00000000000\0").CopyTo(header, 136);
-        header[156] = (byte)type;
-        Encoding.ASCII.GetBytes("ustar\000").CopyTo(header, 257);
-        header.AsSpan(148, 8).Fill((byte)' ');
-        var sum = header.Sum(b => b);
-        Encoding.ASCII.GetBytes(Convert.ToString(sum, 8).PadLeft(6, '0') + "\0 ").CopyTo(header, 148);
-        return header;
-    }
-
-    private static byte[] Padded(string text)
-    {
-        var block = new byte[512];
-        Encoding.ASCII.GetBytes(text).CopyTo(block, 0);
-        return block;
     }
 }

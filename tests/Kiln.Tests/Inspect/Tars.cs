@@ -51,6 +51,38 @@ internal sealed class Tars
         return compressor.Wrap(Bytes()).ToArray();
     }
 
+    // POSIX.1-2024, pax, "ustar Header Block"; a size past its octal digits is binary in GNU's way.
+    public static byte[] Header(string name, char type, long size, bool binary)
+    {
+        var header = new byte[512];
+        Encoding.ASCII.GetBytes(name).CopyTo(header, 0);
+        Encoding.ASCII.GetBytes("0000644\0").CopyTo(header, 100);
+        Encoding.ASCII.GetBytes("0000000\0").CopyTo(header, 108);
+        Encoding.ASCII.GetBytes("0000000\0").CopyTo(header, 116);
+        Encoding.ASCII.GetBytes(Convert.ToString(size, 8).PadLeft(11, '0')).CopyTo(header, 124);
+        if (binary)
+        {
+            header[124] = 0x80;
+            header.AsSpan(125, 11).Clear();
+            System.Buffers.Binary.BinaryPrimitives.WriteInt64BigEndian(header.AsSpan(128), size);
+        }
+
+        Encoding.ASCII.GetBytes("00000000000\0").CopyTo(header, 136);
+        header[156] = (byte)type;
+        Encoding.ASCII.GetBytes("ustar\000").CopyTo(header, 257);
+        header.AsSpan(148, 8).Fill((byte)' ');
+        var sum = header.Sum(b => b);
+        Encoding.ASCII.GetBytes(Convert.ToString(sum, 8).PadLeft(6, '0') + "\0 ").CopyTo(header, 148);
+        return header;
+    }
+
+    public static byte[] Padded(string text)
+    {
+        var block = new byte[512];
+        Encoding.ASCII.GetBytes(text).CopyTo(block, 0);
+        return block;
+    }
+
     private Tars Add(
         TarEntryType type,
         string path,

@@ -96,6 +96,75 @@ public sealed class BaseRulesTests
     }
 
     [Fact]
+    public async Task A_proxy_is_asked_only_for_hosts_that_are_named()
+    {
+        await using var proxy = await TestRegistry.StartAsync();
+        var blob = proxy.AddBlob(Samples.Bytes(10));
+        var rules = Rules(Bases with { Allow = ["named.invalid/**"] });
+        string[] hosts = ["named.invalid", "other.invalid", "10.255.255.1"];
+        using var client = proxy.Client(o =>
+            o with
+            {
+                MayConnect = rules.WhyNot,
+                InsecureRegistries = hosts,
+                Proxy = new WebProxy(new Uri($"http://{proxy.Host}")),
+                Attempts = 1,
+            }
+        );
+
+        foreach (var host in hosts)
+        {
+            var repository = new RemoteRepository(host, RepositoryName.Parse("a"));
+            var asking = client.GetBlobAsync(repository, blob.Digest, TestContext.Current.CancellationToken);
+            if (host == hosts[0])
+            {
+                await using var content = (await asking).Content;
+                continue;
+            }
+
+            await Assert.ThrowsAsync<RegistryException>(() => asking);
+        }
+
+        Assert.Single(proxy.Requests);
+    }
+
+    [Fact]
+    public async Task Layers_whose_sizes_no_number_holds_are_too_many()
+    {
+        await using var registry = await TestRegistry.StartAsync();
+        var layer = new Descriptor
+        {
+            MediaType = MediaTypes.OciLayerTar,
+            Digest = Digest.EmptyJson,
+            Size = long.MaxValue - 5,
+        };
+        var image = new ImageManifest { Config = layer with { Size = 2 }, Layers = [layer, layer] };
+        registry.AddManifest(
+            "1",
+            MediaTypes.OciManifest,
+            System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(image, OciJson.Default.ImageManifest)
+        );
+        using var client = registry.Client();
+        var fetcher = new BaseFetcher(
+            client,
+            new BaseShelf(Path.GetTempPath(), 1, 1, (_, _) => Task.CompletedTask),
+            1 << 30
+        );
+
+        var e = await Assert.ThrowsAsync<FormatException>(() =>
+            fetcher.FetchAsync(
+                new Kiln.BuildSpec.Dockerfiles.BaseReference($"{registry.Host}/a:1", Platform.LinuxAmd64),
+                fetcher.Hold(),
+                login: null,
+                rules: null,
+                TestContext.Current.CancellationToken
+            )
+        );
+
+        Assert.Contains("bytes of layers", e.Message);
+    }
+
+    [Fact]
     public async Task A_name_or_a_redirect_that_leads_inside_is_not_connected_to()
     {
         await using var inside = await TestRegistry.StartAsync();

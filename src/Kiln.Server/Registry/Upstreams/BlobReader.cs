@@ -1,3 +1,4 @@
+using Kiln.Oci;
 using Microsoft.Win32.SafeHandles;
 
 namespace Kiln.Server.Registry.Upstreams;
@@ -24,7 +25,7 @@ internal sealed class BlobReader : ForwardStream
     /// <summary>Goes on at a byte of the blob.</summary>
     public void StartAt(long offset) => _position = offset;
 
-    /// <exception cref="Kiln.Oci.OciException">No more bytes come.</exception>
+    /// <exception cref="OciException">No more bytes come.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         while (true)

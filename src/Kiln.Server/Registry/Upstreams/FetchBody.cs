@@ -1,5 +1,6 @@
 using Kiln.Client;
 using Kiln.Client.Registry;
+using Kiln.Oci;
 
 namespace Kiln.Server.Registry.Upstreams;
 

@@ -1,3 +1,4 @@
+using Kiln.Oci;
 using Microsoft.Win32.SafeHandles;
 
 namespace Kiln.Server.Storage.FileSystem;
@@ -6,7 +7,7 @@ namespace Kiln.Server.Storage.FileSystem;
 /// A blob as it is read, from the first byte to the last. What the kernel has in memory comes at once, on the reader's own
 /// thread; only what has to come from the disk is waited for on another.
 /// </summary>
-internal sealed class BlobFile : Stream
+internal sealed class BlobFile : ForwardStream
 {
     private readonly SafeFileHandle _file;
     private long _position;
@@ -20,25 +21,12 @@ internal sealed class BlobFile : Stream
         _position = offset;
     }
 
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
-
     public override int Read(Span<byte> buffer)
     {
         var read = RandomAccess.Read(_file, buffer, _position);
         _position += read;
         return read;
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -51,17 +39,6 @@ internal sealed class BlobFile : Stream
         _position += read;
         return read;
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override void Flush() { }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {
