@@ -20,6 +20,7 @@ internal static class HookEventChecks
         new("hooks.states", "all that becomes of a job is told to who wants it", "H-1 H-6", StatesAsync),
         new("hooks.signature", "events are signed", "H-7", SignatureAsync),
         new("hooks.retry", "what was not heard is told again, under the same id", "H-8", RetryAsync),
+        new("hooks.redirect", "who answers from elsewhere is not followed there", "H-3", RedirectAsync),
         new("hooks.gone", "who says 410 is told nothing more", "H-8", GoneAsync),
     ];
 
@@ -173,6 +174,24 @@ internal static class HookEventChecks
                 && Encoding.UTF8.GetString(heard.Body).Contains(id, StringComparison.Ordinal),
             "a second try of an event that was answered with 503"
         );
+    }
+
+    private static async Task RedirectAsync(Session session)
+    {
+        using var listener = Listen(session);
+        listener.Answer = 307;
+        await QueuedAsync(session, listener);
+        listener.Answer = 204;
+        // It is tried again; whoever followed would have been elsewhere by now.
+        var again = await listener.NextAsync(
+            session,
+            heard => heard.IsEvent && heard.Answered == 204,
+            "a second try of an event that was answered with a redirect"
+        );
+        if (again.Elsewhere || listener.All.Any(heard => heard.Elsewhere))
+        {
+            throw new CheckFailedException("the registry followed a redirect");
+        }
     }
 
     private static async Task GoneAsync(Session session)

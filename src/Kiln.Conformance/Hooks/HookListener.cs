@@ -10,6 +10,7 @@ internal sealed class HookListener : IDisposable
 {
     private const int MaxBodyBytes = 1 << 20;
     private const int Tries = 20;
+    private const string ElsewherePath = "/elsewhere";
     private readonly HttpListener _listener;
     private readonly ConcurrentQueue<Heard> _heard = new();
 
@@ -101,17 +102,31 @@ internal sealed class HookListener : IDisposable
                         StringComparer.OrdinalIgnoreCase
                     ),
                 body.ToArray(),
-                status
+                status,
+                context.Request.Url?.AbsolutePath.EndsWith(ElsewherePath, StringComparison.Ordinal) is true
             )
         );
         context.Response.StatusCode = status;
+        if (status >= 300)
+        {
+            context.Response.Headers["Retry-After"] = "1";
+            context.Response.Headers["Location"] = Url + ElsewherePath;
+        }
+
         context.Response.Close();
     }
 }
 
 /// <summary>A request that came.</summary>
 /// <param name="Answered">The status that it got.</param>
-internal sealed record Heard(string Method, IReadOnlyDictionary<string, string> Headers, byte[] Body, int Answered)
+/// <param name="Elsewhere">It came to where a redirect had led.</param>
+internal sealed record Heard(
+    string Method,
+    IReadOnlyDictionary<string, string> Headers,
+    byte[] Body,
+    int Answered,
+    bool Elsewhere
+)
 {
     public bool IsEvent => Method == "POST";
 }

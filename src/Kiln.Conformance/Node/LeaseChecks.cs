@@ -32,6 +32,7 @@ internal static class LeaseChecks
         new("node.product-missing", "a product that names what is not there is refused", "N-14 P-3", MissingAsync),
         new("node.product-platform", "and one for another platform", "N-14 P-3", PlatformAsync),
         new("node.product-layers", "and one whose layers are others than it says", "N-14", DiffIdsAsync),
+        new("node.canceled-unasked", "a node that gives up unasked ends an attempt only", "N-16", UnaskedAsync),
         new("node.attempts", "an attempt that failed is tried again, so many times", "N-16 S-4", AttemptsAsync),
     ];
 
@@ -310,6 +311,13 @@ internal static class LeaseChecks
         (await session.GetAsync(session.At($"manifests/{product.Digest}"))).Must(404);
         // It ends the lease, and the build waits for its next attempt.
         (await lease.BeatAsync()).MustFail(409, "BUILD_LEASE_LOST");
+        (await Jobs.NowAsync(session, job)).MustHave("state", "queued");
+    }
+
+    private static async Task UnaskedAsync(Session session)
+    {
+        var (_, job, lease) = await StartAsync(session);
+        (await lease.ResultAsync(PlayedLease.Canceled())).Needed("a result");
         (await Jobs.NowAsync(session, job)).MustHave("state", "queued");
     }
 

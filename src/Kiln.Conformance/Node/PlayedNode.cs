@@ -58,6 +58,7 @@ internal sealed class PlayedNode
             ["platforms"] = new JsonArray(Platform, OtherPlatform),
             ["recipes"] = new JsonArray("dockerfile"),
             ["outputs"] = new JsonArray("oci"),
+            ["engines"] = new JsonArray("conformance 1.0"),
         };
         if (job is not null)
         {

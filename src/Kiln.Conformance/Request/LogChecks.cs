@@ -16,6 +16,7 @@ internal static class LogChecks
         new("request.log-task", "the log of one task", "L-1", TaskAsync),
         new("request.log-range", "a part of the log", "L-2", RangeAsync),
         new("request.log-range-beyond", "a part that is not there gets 416", "L-2", BeyondAsync),
+        new("request.log-wait", "or waits for it, where that is preferred", "L-2", WaitAsync),
         new("request.log-follow", "a log is followed to its end", "L-3", FollowAsync),
         new("request.log-events", "a log is followed as events", "L-4", EventsAsync),
         new("request.log-resume", "events go on where they were broken off", "L-4", ResumeAsync),
@@ -100,6 +101,19 @@ internal static class LogChecks
         (await RangeAsync(session, job, $"{size}-"))
             .MustFail(416, "BUILD_LOG_RANGE_INVALID")
             .MustHave("Content-Range", $"bytes */{size}");
+    }
+
+    private static async Task WaitAsync(Session session)
+    {
+        var (_, job, lease) = await StartAsync(session);
+        await WriteAsync(lease, 0, "one\n");
+        var size = (await session.GetAsync(Jobs.At(session, job, "/logs"))).Needed("the log").Body.Length;
+        var waiting = session.SendAsync(
+            new Call("GET", Jobs.At(session, job, "/logs")).With("Range", $"bytes={size}-").Waiting(20)
+        );
+        await session.LetPassAsync();
+        await WriteAsync(lease, 4, "two\n");
+        (await waiting).Must(206).MustEqual("two\n"u8);
     }
 
     private static async Task FollowAsync(Session session)

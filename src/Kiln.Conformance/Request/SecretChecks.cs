@@ -10,6 +10,8 @@ internal static class SecretChecks
     public static IReadOnlyList<Check> All { get; } =
     [
         new("request.secret", "a secret is uploaded, and cannot be read back", "X-1", UploadAsync),
+        new("request.secret-size", "a secret has 512 KiB at most", "X-1", SizeAsync),
+        new("request.secret-distinct", "no two secrets of a request have one id", "X-2", DistinctAsync),
         new("request.secret-once", "a secret serves one job", "X-2", OnceAsync),
         new("request.secret-repository", "a secret serves its repository", "X-2", RepositoryAsync),
         new("request.secret-lease", "a secret comes to the node with the lease", "X-3", LeaseAsync),
@@ -37,6 +39,21 @@ internal static class SecretChecks
                 throw read.Failure($"answered {read.Status}: secrets can be read");
             }
         }
+    }
+
+    private static async Task SizeAsync(Session session)
+    {
+        (await PostAsync(session, new string('x', 512 << 10))).Must(201);
+        (await PostAsync(session, new string('x', (512 << 10) + 1))).MustFail(413, "BUILD_SECRET_INVALID");
+    }
+
+    private static async Task DistinctAsync(Session session)
+    {
+        var request = await WithSecretAsync(session, await UploadAsync(session, Session.Unique()));
+        request["secrets"]!
+            .AsArray()
+            .Add((JsonNode)new JsonObject { ["id"] = "s", ["ref"] = await UploadAsync(session, Session.Unique()) });
+        (await Jobs.PostAsync(session, request)).MustFail(400, "BUILD_REQUEST_INVALID");
     }
 
     private static async Task OnceAsync(Session session)

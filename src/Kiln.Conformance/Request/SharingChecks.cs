@@ -236,7 +236,8 @@ internal static class SharingChecks
     // The engine is one of those of info, by name and major version; where there is none, it may be anything.
     private static async Task MustBeAsync(Session session, JsonNode job, JsonObject document)
     {
-        var engines = (await session.InfoAsync()).Texts("engines");
+        // As it is now: that of the played node has come since.
+        var engines = (await session.GetAsync("/v2/_build/v1/info")).Needed("info").Json().Texts("engines");
         if (engines.Count == 0)
         {
             throw new SkippedException("info names no engine, which is a part of the key");

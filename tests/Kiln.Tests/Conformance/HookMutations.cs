@@ -217,6 +217,7 @@ internal static class HookMutations
         {
             Waits = true,
         },
+        new("redirects are followed", "hooks.redirect", "POST", Event, Followed()) { OnRequest = true },
     ];
 
     private static Action<Exchange> Telling()
@@ -237,4 +238,17 @@ internal static class HookMutations
 
     /// <summary>Each time that an event comes it has another id.</summary>
     private static Action<Exchange> Renamed() => e => e.EditEvent(json => json["id"] = Guid.NewGuid().ToString());
+
+    /// <summary>The second try goes to where the answer to the first one led.</summary>
+    private static Action<Exchange> Followed()
+    {
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        return e =>
+        {
+            if (e.IsEvent && !seen.Add(e.Path))
+            {
+                e.Path += Convert.ToHexString("/elsewhere"u8);
+            }
+        };
+    }
 }

@@ -198,6 +198,7 @@ internal static class LeaseMutations
             Claims,
             e => EditIf(e, e.Status == 201, json => json["attempt"] = 1)
         ),
+        new("a node that gives up ends the job", "node.canceled-unasked", "", "(/result|/jobs/[^/]+)$", Unasked()),
     ];
 
     private static bool IsLease(Exchange e) =>
@@ -248,6 +249,22 @@ internal static class LeaseMutations
             {
                 change(e);
             }
+        };
+    }
+
+    /// <summary>A job whose node said that it is canceled is canceled.</summary>
+    private static Action<Exchange> Unasked()
+    {
+        var jobs = new HashSet<string>(StringComparer.Ordinal);
+        return e =>
+        {
+            var job = e.Path.Split("/jobs/")[1].Split('/')[0];
+            if (e.Method == "PUT" && Asks(e, "\"canceled\""))
+            {
+                jobs.Add(job);
+            }
+
+            EditIf(e, e.Method == "GET" && jobs.Contains(job), json => json["state"] = "canceled");
         };
     }
 }

@@ -131,6 +131,10 @@ internal static class LogMutations
             "/leases/[^/]+$",
             e => e.Answer(409, Error("BUILD_LEASE_LOST"))
         ),
+        new("nobody waits for a part of a log", "request.log-wait", "GET", Log, e => Drop(e, "Prefer", true))
+        {
+            OnRequest = true,
+        },
     ];
 
     private static bool IsStream(Exchange e) => e.RequestHeaders.GetValueOrDefault("Accept") == "text/event-stream";

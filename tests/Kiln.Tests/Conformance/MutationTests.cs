@@ -18,6 +18,7 @@ public abstract class MutationTests : IAsyncLifetime
         "node.attempts",
         "hooks.retry",
         "hooks.gone",
+        "hooks.redirect",
         "pull-build.over",
     ];
     private BuildServer? _server;

@@ -232,6 +232,20 @@ internal static class SharingMutations
                         }
                 )
         ),
+        new(
+            "secrets have any size",
+            "request.secret-size",
+            "POST",
+            Secrets,
+            e => AnswerIf(e, e.Status == 413, 201, """{"ref":"x"}""")
+        ),
+        new(
+            "two secrets have one id",
+            "request.secret-distinct",
+            "POST",
+            Jobs,
+            e => AnswerIf(e, e.Status == 400, 202, "{}")
+        ),
     ];
 
     /// <summary>A request that comes again is another one.</summary>
