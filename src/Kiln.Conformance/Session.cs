@@ -34,7 +34,16 @@ internal sealed class Session : IDisposable
     /// <summary>A path of the repository that the run writes into.</summary>
     public string At(string path) => $"/v2/{Repository}/{path}";
 
-    public Task<Answer> SendAsync(Call call) => _connection.SendAsync(call, Cancel);
+    public Task<Answer> SendAsync(Call call) =>
+        _connection.SendAsync(
+            call.Method is "GET" or "HEAD"
+            && call.Path.Contains("/manifests/", StringComparison.Ordinal)
+            && !call.Headers.Any(header => header.Name == "Accept")
+                // A registry may say that what it has is not there for who does not accept it.
+                ? call.With("Accept", $"{Types.Manifest}, {Types.Index}")
+                : call,
+            Cancel
+        );
 
     public Task<Answer> GetAsync(string path) => SendAsync(new Call("GET", path));
 

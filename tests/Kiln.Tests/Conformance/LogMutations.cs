@@ -29,7 +29,7 @@ internal static class LogMutations
         new("any task has a log", "request.log-task", "GET", Log, e => AnswerIf(e, Has(e, "t9"), 200)),
         new(
             "ranges of logs are not heard",
-            "request.log-range request.log-range-beyond",
+            "request.log-range request.log-range-beyond request.log-wait",
             "GET",
             Log,
             e => Drop(e, "Range", !Has(e, "follow"))

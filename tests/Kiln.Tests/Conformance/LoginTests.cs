@@ -38,9 +38,10 @@ public sealed class LoginTests
             Cancel
         );
 
-        Assert.Equal(
-            WrongAtDocker,
-            results.Where(result => result.Outcome == Outcome.Fail).Select(result => result.Check.Id)
+        var wrong = results.Where(result => result.Outcome == Outcome.Fail).ToList();
+        Assert.True(
+            wrong.Select(result => result.Check.Id).SequenceEqual(WrongAtDocker, StringComparer.Ordinal),
+            string.Join('\n', wrong.Select(result => $"{result.Check}: {result.Reason}"))
         );
         Assert.Contains(results, result => result is { Check.Id: "store.referrers", Outcome: Outcome.Unsupported });
         Assert.All(
