@@ -25,6 +25,8 @@ namespace Kiln.BuildSpec;
 [JsonSerializable(typeof(LeaseResultReply))]
 [JsonSerializable(typeof(ImageHints))]
 [JsonSerializable(typeof(SecretReceipt))]
+[JsonSerializable(typeof(ProvenanceStatement))]
+[JsonSerializable(typeof(BuildEvidence))]
 [JsonSerializable(typeof(Hook))]
 [JsonSerializable(typeof(HookFilter))]
 [JsonSerializable(typeof(HookList))]

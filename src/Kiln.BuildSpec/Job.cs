@@ -158,6 +158,22 @@ public sealed record JobResultOutput
     public required Descriptor Manifest { get; init; }
     public long? UnpackedBytes { get; init; }
     public long? Files { get; init; }
+
+    /// <inheritdoc cref="BuildEvidence.Provenance"/>
+    public IReadOnlyList<Descriptor>? Provenance { get; init; }
+
+    /// <inheritdoc cref="BuildEvidence.Log"/>
+    public Descriptor? Log { get; init; }
+}
+
+/// <summary>What the registry attached to a product.</summary>
+public sealed record BuildEvidence
+{
+    /// <summary>Manifests with the statement of how it was made: plain, and signed where the registry signs.</summary>
+    public required IReadOnlyList<Descriptor> Provenance { get; init; }
+
+    /// <summary>The manifest with the whole log; null where logs are not attached.</summary>
+    public Descriptor? Log { get; init; }
 }
 
 /// <summary>Where to go from a job.</summary>

@@ -30,4 +30,16 @@ internal sealed class OwnHosts(IServer server, ServerOptions options)
             return hosts;
         }
     }
+
+    /// <summary>
+    /// How the registry is called in what it states: its public address, else the first at which it listens. Scheme and
+    /// host, without a slash at the end. Only once the server listens.
+    /// </summary>
+    public string Url =>
+        options.Access.PublicUrl?.TrimEnd('/')
+        ?? (
+            server.Features.Get<IServerAddressesFeature>()?.Addresses.FirstOrDefault() is { } first
+                ? $"{new Uri(first).Scheme}://{All[0]}"
+                : $"http://{All[0]}"
+        );
 }

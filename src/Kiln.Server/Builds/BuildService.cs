@@ -28,7 +28,11 @@ internal static class BuildService
         services.AddSingleton<LeaseLog>().AddSingleton<Attempts>().AddSingleton<Builders>();
         services.AddSingleton<IBuildCoordinator, LocalCoordinator>();
         services.AddSingleton<LayerFactsStore>().AddSingleton<ProductCheck>();
-        services.AddSingleton<Promotion>().AddSingleton<Settlement>();
+        services
+            .AddSingleton<Promotion>()
+            .AddSingleton<Statements>()
+            .AddSingleton<EvidenceMaker>()
+            .AddSingleton<Settlement>();
         services.AddSingleton<Wakeups>().AddSingleton<BuildLog>().AddSingleton<JobLog>().AddSingleton<JobReader>();
         services.AddSingleton<SecretVault>().AddSingleton<JobEvents>().AddSingleton<HookRegister>();
         services.AddSingleton<IDeliveryTargets, HookTargets>();

@@ -191,15 +191,25 @@ internal sealed class Manifests(
     }
 
     /// <summary>Why the operator's rules refuse a push; null where they do not. Nothing is written.</summary>
+    /// <param name="beside">Bytes of manifests that come with it; their blobs are among the layers of <paramref name="manifest"/>.</param>
     public OciError? Refusal(
         DbTransaction transaction,
         long repository,
         ManifestPush push,
         Digest digest,
-        ManifestInfo manifest
+        ManifestInfo manifest,
+        long beside = 0
     ) =>
         immutable.Refusal(transaction, repository, push.Repository, push.Tags, digest)
-        ?? quotas.Refusal(transaction, repository, push.Repository, digest, push.Content.Length, manifest, push.Tags);
+        ?? quotas.Refusal(
+            transaction,
+            repository,
+            push.Repository,
+            digest,
+            push.Content.Length + beside,
+            manifest,
+            push.Tags
+        );
 
     /// <summary>The digests that a manifest refers to, its subject not among them.</summary>
     public static IEnumerable<string> Targets(ManifestInfo manifest) =>

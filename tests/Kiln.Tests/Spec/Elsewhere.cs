@@ -36,6 +36,30 @@ internal static class Elsewhere
             ["W-4"] = ["WaitingPullTests.A_recipe_that_declares_the_tag_is_built_when_it_is_pulled"],
             ["H-3"] = ["HookTests.A_name_that_leads_elsewhere_a_moment_later_is_not_followed"],
             ["H-10"] = ["HookTests.A_repository_has_so_many_hooks_at_most"],
+            ["V-1"] =
+            [
+                "ProvenanceTests.A_product_has_its_provenance_and_its_log_as_soon_as_the_job_is_done",
+                "ProvenanceTests.Whoever_lists_referrers_finds_both",
+            ],
+            ["V-2"] =
+            [
+                "ProvenanceTests.A_product_has_its_provenance_and_its_log_as_soon_as_the_job_is_done",
+                "ProvenanceTests.Nothing_is_attached_to_what_failed",
+                "ProvenanceTests.A_quota_counts_what_is_attached_and_refuses_all_of_it_or_nothing",
+            ],
+            ["V-3"] =
+            [
+                "ProvenanceTests.A_shared_and_a_reused_build_have_one_provenance",
+                "ProvenanceTests.A_refresh_that_finds_the_same_bases_names_the_first_provenance",
+            ],
+            ["V-4"] =
+            [
+                "ProvenanceTests.A_product_has_its_provenance_and_its_log_as_soon_as_the_job_is_done",
+                "ProvenanceTests.The_statement_names_everything_that_went_in_by_digest",
+            ],
+            ["V-5"] = ["ProvenanceTests.The_builder_is_who_its_credential_says_at_the_registrys_public_address"],
+            ["V-6"] = ["ProvenanceTests.Secrets_are_neither_in_the_statement_nor_in_the_log"],
+            ["V-7"] = ["ProvenanceTests.A_quota_counts_what_is_attached_and_refuses_all_of_it_or_nothing"],
         };
 
     /// <summary>What nobody can test, and why.</summary>

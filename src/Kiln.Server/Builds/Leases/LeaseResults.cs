@@ -9,6 +9,7 @@ using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Queue;
 using Kiln.Server.Metadata;
+using Kiln.Server.Registry;
 
 namespace Kiln.Server.Builds.Leases;
 
@@ -27,6 +28,8 @@ internal sealed class LeaseResults(
     Executions executions,
     Promotion promotion,
     ProductCheck check,
+    EvidenceMaker maker,
+    CondemnedBlobs condemned,
     Settlement settlement,
     Attempts attempts,
     LeaseLog pieces,
@@ -36,6 +39,9 @@ internal sealed class LeaseResults(
 {
     // Reading a product's layers for hints may take long; the lease holds meanwhile.
     private const int CompletionSeconds = 600;
+
+    // A node that goes on writing its log after it has told its result gets the log as it was.
+    private const int MaxLogTries = 5;
 
     /// <summary>
     /// Ends the lease with a result. The same result again is accepted again; another one under the same lease is not. A
@@ -60,36 +66,73 @@ internal sealed class LeaseResults(
                 (product, fault) = await check.CheckAsync(row, result, cancel);
             }
 
-            var state = await database.WriteAsync(
-                transaction =>
-                {
-                    var held = desk.Held(transaction.Connection!, lease);
-                    pieces.Finish(transaction, held, LeaseRow.Find(transaction.Connection!, lease.Id));
-                    var ended = End(transaction, held, result, product, fault, hash);
-                    settlement.SettleSubscribers(transaction, held.Id);
-                    return ended;
-                },
-                cancel
-            );
+            var state = await EndAsync(lease, row, new Judged(result, product, fault, hash), cancel);
             return new ResultAnswer(state ?? row.State, fault);
         }
         catch (Exception e) when (e is not LeaseLostException)
         {
             // It may be told again, by this node or, when that is silent, by the next.
-            await ExtendAsync(lease, null);
+            await database.WriteAsync(transaction => Extend(transaction, lease, null), CancellationToken.None);
             throw;
         }
     }
 
-    private string? End(
-        DbTransaction transaction,
-        ExecutionRow row,
-        LeaseResult result,
-        Product? product,
-        string? fault,
-        string hash
-    )
+    private async Task<string?> EndAsync(LeaseId lease, ExecutionRow row, Judged judged, CancellationToken cancel)
     {
+        for (var tries = 1; ; tries++)
+        {
+            var evidence = judged.Product is { } product
+                ? await maker.MakeAsync(row, judged.Result, product, cancel)
+                : null;
+            try
+            {
+                var (ended, state) = await condemned.RecordAsync<(bool Ended, string? State)>(
+                    evidence?.Digests ?? [],
+                    transaction =>
+                    {
+                        var held = desk.Held(transaction.Connection!, lease);
+                        pieces.Finish(transaction, held, LeaseRow.Find(transaction.Connection!, lease.Id));
+                        row = Executions.Find(transaction.Connection!, held.Id)!;
+                        if (evidence is not null && evidence.LogSize != row.LogSize && tries < MaxLogTries)
+                        {
+                            promotion.Record(transaction, evidence);
+                            return (false, null);
+                        }
+
+                        var after = End(transaction, held, judged, evidence);
+                        settlement.SettleSubscribers(transaction, held.Id);
+                        return (true, after);
+                    },
+                    cancel
+                );
+                if (ended)
+                {
+                    return state;
+                }
+            }
+            catch (OciException) when (evidence is { Blobs.Count: > 0 })
+            {
+                await DropAsync(evidence);
+                throw;
+            }
+        }
+    }
+
+    // Blobs that no repository sees, which the collector takes away.
+    private Task DropAsync(Evidence evidence) =>
+        condemned.RecordAsync(
+            evidence.Digests,
+            transaction =>
+            {
+                promotion.Record(transaction, evidence);
+                return true;
+            },
+            CancellationToken.None
+        );
+
+    private string? End(DbTransaction transaction, ExecutionRow row, Judged judged, Evidence? evidence)
+    {
+        var (result, product, fault, hash) = judged;
         var outcome = new ExecutionOutcome
         {
             Reason = result.Reason,
@@ -100,7 +143,16 @@ internal sealed class LeaseResults(
             ResultLease = row.Lease,
             ResultHash = hash,
         };
-        if (product is not null && !row.Cancel && promotion.Refusal(transaction, row, product) is { } refusal)
+        if (evidence is not null)
+        {
+            promotion.Record(transaction, evidence);
+        }
+
+        if (
+            product is not null
+            && !row.Cancel
+            && promotion.Refusal(transaction, row, product, evidence!) is { } refusal
+        )
         {
             // Asked again it would be refused again.
             var denied = outcome with
@@ -113,7 +165,7 @@ internal sealed class LeaseResults(
 
         if (product is not null && !row.Cancel)
         {
-            outcome = promotion.Promote(transaction, row, product, outcome, result.ResolvedDependencies);
+            outcome = promotion.Promote(transaction, row, product, evidence!, outcome, result.ResolvedDependencies);
             return executions.Move(transaction, row.Id, ExecutionEvent.Succeeded, outcome);
         }
 
@@ -138,27 +190,32 @@ internal sealed class LeaseResults(
 
     private async Task<ExecutionRow> BeginAsync(LeaseId lease, CancellationToken cancel)
     {
-        var row = database.Read(c => desk.Held(c, lease));
-        await ExtendAsync(lease, CompletionSeconds);
+        var row = await database.WriteAsync(
+            transaction =>
+            {
+                var held = desk.Held(transaction.Connection!, lease);
+                // The log will be attached to the product: what was held back of it comes first.
+                pieces.Finish(transaction, held, LeaseRow.Find(transaction.Connection!, lease.Id));
+                Extend(transaction, lease, CompletionSeconds);
+                return Executions.Find(transaction.Connection!, held.Id)!;
+            },
+            CancellationToken.None
+        );
         cancel.ThrowIfCancellationRequested();
         return row;
     }
 
     // Without a number: to its ordinary length from now on.
-    private Task ExtendAsync(LeaseId lease, int? seconds) =>
-        database.WriteAsync(
-            transaction =>
-                transaction.Run(
-                    "UPDATE executions SET lease_expires = @expires WHERE id = @id AND lease = @lease",
-                    ("id", lease.Execution),
-                    ("lease", lease.Id),
-                    (
-                        "expires",
-                        time.Milliseconds()
-                            + ((seconds ?? LeaseRow.Find(transaction.Connection!, lease.Id)?.Seconds ?? 0) * 1000L)
-                    )
-                ),
-            CancellationToken.None
+    private void Extend(DbTransaction transaction, LeaseId lease, int? seconds) =>
+        transaction.Run(
+            "UPDATE executions SET lease_expires = @expires WHERE id = @id AND lease = @lease",
+            ("id", lease.Execution),
+            ("lease", lease.Id),
+            (
+                "expires",
+                time.Milliseconds()
+                    + ((seconds ?? LeaseRow.Find(transaction.Connection!, lease.Id)?.Seconds ?? 0) * 1000L)
+            )
         );
 
     // The execution as an accepted result left it; null where none came under this lease.
@@ -182,4 +239,7 @@ internal sealed class LeaseResults(
         Convert.ToHexStringLower(
             SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(result, BuildJson.Default.LeaseResult))
         );
+
+    // A result, and what was found of its product.
+    private sealed record Judged(LeaseResult Result, Product? Product, string? Fault, string Hash);
 }

@@ -91,8 +91,8 @@ internal sealed record LeaseRow(
     private static string Hash(string secret) =>
         Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(secret)));
 
-    // Of the jobs that share the execution the oldest that still waits for it: its address is the lease's.
-    private static (string Job, string Task) JobOf(DbConnection connection, string execution) =>
+    /// <summary>Of the jobs that share an execution the oldest that still waits for it: its address is the lease's.</summary>
+    public static (string Job, string Task) JobOf(DbConnection connection, string execution) =>
         connection.Query(
             """
             SELECT t.job, t.ordinal FROM job_tasks t JOIN jobs j ON j.id = t.job WHERE t.execution = @execution

@@ -40,6 +40,9 @@ internal sealed record ProductIndex(byte[] Content, IReadOnlyList<JobResultOutpu
             Platform = Platform.Parse(execution.Platform),
             Annotations = hints is null ? null : Annotations(hints),
         };
+        var evidence = execution.Evidence is null
+            ? null
+            : JsonSerializer.Deserialize(execution.Evidence, BuildJson.Default.BuildEvidence);
         var output = new JobResultOutput
         {
             Platform = execution.Platform,
@@ -47,6 +50,8 @@ internal sealed record ProductIndex(byte[] Content, IReadOnlyList<JobResultOutpu
             Manifest = manifest,
             UnpackedBytes = hints?.UncompressedBytes,
             Files = hints?.Files,
+            Provenance = evidence?.Provenance,
+            Log = evidence?.Log,
         };
         return (task, descriptor, output);
     }

@@ -11,22 +11,42 @@ namespace Kiln.Server.Builds.Publish;
 internal sealed class Promotion(Blobs blobs, Manifests manifests)
 {
     /// <summary>Why the operator's rules do not let the product in, as a sentence; null where they do.</summary>
-    public string? Refusal(DbTransaction transaction, ExecutionRow execution, Product product) =>
-        manifests
+    public string? Refusal(DbTransaction transaction, ExecutionRow execution, Product product, Evidence evidence)
+    {
+        // All of it comes in or nothing: what is attached counts with the product.
+        var isThere = Manifests.Exists(transaction, execution.Repository, product.Manifest.Digest);
+        var first = isThere && evidence.Manifests.Count > 0 ? evidence.Manifests[0].Descriptor : product.Manifest;
+        return manifests
             .Refusal(
                 transaction,
                 execution.Repository,
                 Push(transaction, execution, product),
-                product.Manifest.Digest,
-                product.Info
+                first.Digest,
+                product.Info with
+                {
+                    Layers = [.. product.Info.Layers, .. evidence.Manifests.SelectMany(m => m.Info.Layers)],
+                },
+                evidence.Manifests.Sum(m => m.Content.Length)
             )
             ?.Message;
+    }
 
+    /// <summary>Notes the bytes of what is to be attached; no repository sees them by that.</summary>
+    public void Record(DbTransaction transaction, Evidence evidence)
+    {
+        foreach (var (digest, size) in evidence.Blobs)
+        {
+            blobs.Record(transaction, digest, size);
+        }
+    }
+
+    /// <param name="evidence">Of which <see cref="Record"/> has noted the bytes.</param>
     /// <returns><paramref name="outcome"/> with the product in it.</returns>
     public ExecutionOutcome Promote(
         DbTransaction transaction,
         ExecutionRow execution,
         Product product,
+        Evidence evidence,
         ExecutionOutcome outcome,
         IReadOnlyList<ResolvedDependency>? dependencies
     )
@@ -36,7 +56,19 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
             blobs.Link(transaction, execution.Repository, blob.Digest);
         }
 
-        manifests.Put(transaction, Push(transaction, execution, product));
+        foreach (var digest in evidence.Digests)
+        {
+            blobs.Link(transaction, execution.Repository, digest);
+        }
+
+        var push = Push(transaction, execution, product);
+        manifests.Put(transaction, push);
+        foreach (var attached in evidence.Manifests)
+        {
+            var own = push with { Content = attached.Content, Digest = attached.Descriptor.Digest };
+            manifests.Put(transaction, own);
+        }
+
         return outcome with
         {
             Manifest = product.Manifest,
@@ -46,6 +78,7 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
             Dependencies = dependencies is null
                 ? null
                 : JsonSerializer.Serialize(dependencies, BuildJson.Default.IReadOnlyListResolvedDependency),
+            Evidence = JsonSerializer.Serialize(evidence.Told, BuildJson.Default.BuildEvidence),
         };
     }
 

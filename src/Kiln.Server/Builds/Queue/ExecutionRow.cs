@@ -11,7 +11,7 @@ internal sealed record ExecutionRow
     public const string Columns =
         "id, repository, key, requested_by, platform, recipe_type, format, task, state, reason, message, exit_code, "
         + "phase, progress, steps, confinement, dependencies, hints, attempt, node, lease, lease_expires, lease_local, "
-        + "result_lease, result_hash, cancel, manifest, log_size, log_truncated, queued, started, finished";
+        + "result_lease, result_hash, cancel, manifest, log_size, log_truncated, queued, started, finished, evidence";
 
     public required string Id { get; init; }
     public required long Repository { get; init; }
@@ -45,6 +45,9 @@ internal sealed record ExecutionRow
     public long Queued { get; init; }
     public long? Started { get; init; }
     public long? Finished { get; init; }
+
+    /// <summary>JSON of <see cref="BuildSpec.BuildEvidence"/>: what was attached to the product.</summary>
+    public string? Evidence { get; init; }
 
     public static ExecutionRow Map(DbDataReader row) =>
         new()
@@ -81,6 +84,7 @@ internal sealed record ExecutionRow
             Queued = row.GetInt64(29),
             Started = row.LongOrNull(30),
             Finished = row.LongOrNull(31),
+            Evidence = row.TextOrNull(32),
         };
 }
 
@@ -97,6 +101,7 @@ internal sealed record ExecutionOutcome
     public Descriptor? Manifest { get; init; }
     public string? Hints { get; init; }
     public string? Dependencies { get; init; }
+    public string? Evidence { get; init; }
     public string? Steps { get; init; }
     public string? Confinement { get; init; }
 

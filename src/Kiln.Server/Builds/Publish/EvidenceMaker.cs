@@ -1,0 +1,155 @@
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Oci;
+using Kiln.Server.Builds.Progress;
+using Kiln.Server.Builds.Queue;
+using Kiln.Server.Metadata;
+using Kiln.Server.Registry;
+using Kiln.Server.Storage;
+
+namespace Kiln.Server.Builds.Publish;
+
+/// <summary>
+/// Makes what is attached to a product before it is published: the statement of how it was made, and its log
+/// (build-extension, "Provenance and log"). The bytes are durable when it returns.
+/// </summary>
+internal sealed class EvidenceMaker(
+    Statements statements,
+    Database database,
+    IBlobStore store,
+    CondemnedBlobs condemned,
+    TimeProvider time
+)
+{
+    private const string LogType = "text/plain";
+    private const string LogTitle = "build.log";
+    private const int BufferBytes = 64 << 10;
+
+    /// <param name="execution">While its lease is held.</param>
+    public async Task<Evidence> MakeAsync(
+        ExecutionRow execution,
+        LeaseResult result,
+        Product product,
+        CancellationToken cancel
+    )
+    {
+        if (Earlier(execution, result, product) is { } told)
+        {
+            return new Evidence([], [], told, execution.LogSize);
+        }
+
+        var log = await StoreLogAsync(execution, cancel);
+        var statement = statements.Of(execution, result, product.Manifest, log);
+        var text = statement.ToBytes();
+        var layer = new Descriptor
+        {
+            MediaType = ProvenanceStatement.MediaType,
+            Digest = Digest.Of(text),
+            Size = text.Length,
+            Annotations = new Dictionary<string, string>
+            {
+                [ProvenanceStatement.PredicateAnnotation] = statement.PredicateType,
+            },
+        };
+        var created = statement.Predicate.RunDetails.Metadata.FinishedOn!;
+        var provenance = EvidenceManifest.Of(
+            ProvenanceStatement.MediaType,
+            layer,
+            product.Manifest,
+            new(StringComparer.Ordinal)
+            {
+                [ProvenanceStatement.PredicateAnnotation] = statement.PredicateType,
+                [HintAnnotations.Created] = created,
+            }
+        );
+        var attached = EvidenceManifest.Of(
+            BuildMediaTypes.Log,
+            log,
+            product.Manifest,
+            new(StringComparer.Ordinal) { [HintAnnotations.Created] = created }
+        );
+        await StoreAsync([(layer.Digest, text), EvidenceManifest.Config], cancel);
+        return new Evidence(
+            [
+                (log.Digest, log.Size),
+                (layer.Digest, layer.Size),
+                (Digest.EmptyJson, EvidenceManifest.Config.Bytes.Length),
+            ],
+            [provenance, attached],
+            new BuildEvidence { Provenance = [provenance.Descriptor], Log = attached.Descriptor },
+            execution.LogSize
+        );
+    }
+
+    // Nothing was built where the bases are still those of an earlier build: how its product was made is told already.
+    private BuildEvidence? Earlier(ExecutionRow execution, LeaseResult result, Product product)
+    {
+        var task = JsonSerializer.Deserialize(execution.Task, BuildJson.Default.LeaseTask)!;
+        var digest = product.Manifest.Digest;
+        return task.Earlier?.Any(e => e.Manifest.Digest == digest && e.IsOf(result.ResolvedDependencies ?? [])) is true
+            ? database
+                .Read(c =>
+                    c.Query(
+                        """
+                        SELECT evidence FROM executions
+                        WHERE repository = @repository AND key = @key AND manifest_digest = @digest AND finished IS NOT NULL
+                            AND state = 'succeeded' AND evidence IS NOT NULL
+                        ORDER BY finished, id
+                        """,
+                        row => JsonSerializer.Deserialize(row.GetString(0), BuildJson.Default.BuildEvidence)!,
+                        ("repository", execution.Repository),
+                        ("key", execution.Key),
+                        ("digest", digest.ToString())
+                    )
+                )
+                .Find(e => IsThere(execution, e))
+            : null;
+    }
+
+    private bool IsThere(ExecutionRow execution, BuildEvidence evidence) =>
+        evidence.Provenance.All(m => database.Read(c => Manifests.Exists(c, execution.Repository, m.Digest)));
+
+    private async Task<Descriptor> StoreLogAsync(ExecutionRow execution, CancellationToken cancel)
+    {
+        var id = Ids.New(time);
+        try
+        {
+            await using var upload = await store.UploadAsync(id, Digest.Sha256, cancel);
+            var buffer = new byte[BufferBytes];
+            for (var read = -1; read != 0 && upload.Length < execution.LogSize; )
+            {
+                var from = upload.Length;
+                var most = (int)Math.Min(buffer.Length, execution.LogSize - from);
+                read = database.Read(c => BuildLog.Read(c, execution.Id, from, buffer.AsSpan(0, most)));
+                await upload.AppendAsync(buffer.AsMemory(0, read), cancel);
+            }
+
+            var size = upload.Length;
+            await condemned.PrepareAsync(await upload.DigestAsync(cancel), cancel);
+            return new Descriptor
+            {
+                MediaType = LogType,
+                Digest = await upload.CommitAsync(cancel),
+                Size = size,
+                Annotations = new Dictionary<string, string> { [RecipeAnnotations.Title] = LogTitle },
+            };
+        }
+        finally
+        {
+            await store.DiscardAsync(id, CancellationToken.None);
+        }
+    }
+
+    private async Task StoreAsync(
+        IReadOnlyList<(Digest Digest, ReadOnlyMemory<byte> Bytes)> blobs,
+        CancellationToken cancel
+    )
+    {
+        foreach (var (digest, _) in blobs)
+        {
+            await condemned.PrepareAsync(digest, cancel);
+        }
+
+        await store.PutAsync(blobs, cancel);
+    }
+}
