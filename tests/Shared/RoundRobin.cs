@@ -38,6 +38,8 @@ internal sealed class RoundRobin : IDisposable
                     proxy_set_header Host \$http_host;
                     proxy_request_buffering off;
                     proxy_buffering off;
+                    proxy_buffer_size 64k;
+                    proxy_buffers 4 64k;
                     proxy_read_timeout 1h;
                 }
             }

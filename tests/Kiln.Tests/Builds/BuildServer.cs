@@ -215,17 +215,23 @@ internal sealed class BuildServer : IAsyncDisposable
         await _server.DisposeAsync();
     }
 
-    private void Ready()
+    /// <summary>What the server's own node can do; that of each, where there are two.</summary>
+    public void Offer(NodeAbilities abilities)
     {
         foreach (var services in _server.AllServices)
         {
-            services.GetRequiredService<NodeStatus>().Abilities = new NodeAbilities
+            services.GetRequiredService<NodeStatus>().Abilities = abilities;
+        }
+    }
+
+    private void Ready() =>
+        Offer(
+            new NodeAbilities
             {
                 Engines = ["buildah 1.28.2"],
                 Platforms = [Platform.LinuxAmd64, new Platform("linux", "arm64"), new Platform("linux", "amd64", "v3")],
                 RecipeTypes = [RecipeTypes.Dockerfile],
                 Networks = [NetworkModes.Isolated, NetworkModes.None],
-            };
-        }
-    }
+            }
+        );
 }

@@ -192,7 +192,12 @@ public sealed class LogTests
         }
 
         using var response = await server.Http.SendAsync(request);
-        Assert.Equal("no", response.Headers.GetValues("X-Accel-Buffering").Single());
+        if (TestState.Servers == 1)
+        {
+            // It is for the proxy, which keeps it.
+            Assert.Equal("no", response.Headers.GetValues("X-Accel-Buffering").Single());
+        }
+
         var text = await response.Content.ReadAsStringAsync();
         return
         [

@@ -121,7 +121,7 @@ public sealed class PushTriggerTests
         using var file = await server.PushRecipeAsync("e", null, good, await server.RecipeLayerAsync("int x;", "x.c"));
         await RefusedAsync(server, file, "'x.c' is not a tar");
 
-        server.Status.Abilities = NodeAbilities.None("buildah is not installed");
+        server.Offer(NodeAbilities.None("buildah is not installed"));
         using var disabled = await server.PushRecipeAsync("f", null, good);
         await RefusedAsync(server, disabled, "buildah is not installed");
     }

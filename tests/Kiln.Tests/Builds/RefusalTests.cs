@@ -194,7 +194,7 @@ public sealed class RefusalTests
         Assert.Equal(("on", null), (info.Trigger.OnPush, info.Unavailable));
         Assert.Equal(["buildah 1.28.2"], info.Engines);
 
-        server.Status.Abilities = NodeAbilities.None("buildah is not installed");
+        server.Offer(NodeAbilities.None("buildah is not installed"));
         info = await InfoAsync(server);
         Assert.Empty(info.Platforms);
         Assert.Equal("buildah is not installed", info.Unavailable);

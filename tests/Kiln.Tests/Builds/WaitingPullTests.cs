@@ -79,6 +79,7 @@ public sealed class WaitingPullTests
     [Fact]
     public async Task More_pulls_than_may_be_held_are_told_at_once()
     {
+        TestState.RequireOneServer("each has a bound of its own");
         await using var server = await BuildServer.StartAsync(b => b with { PullHoldSeconds = 50, MaxHeldPulls = 1 });
         await server.SubmitAsync("?tag=1.0");
         var lease = await server.Node.ClaimAsync();

@@ -57,6 +57,7 @@ public sealed class HostilePathTests(ServerFixture fixture)
     [MemberData(nameof(Traversals), DisableDiscoveryEnumeration = true)]
     public async Task No_part_of_a_path_leads_out_of_it(string method, string path)
     {
+        TestState.RequireOneServer("the proxy refuses such a path itself");
         // By hand: an HTTP library would tidy the path up.
         await using var client = await RawClient.ConnectAsync(fixture.Server.Url);
         await client.SendAsync(

@@ -26,6 +26,7 @@ public sealed class RequestLimitTests(ServerFixture fixture)
     [InlineData(150, 10, 431)]
     public async Task Headers_past_the_limit_are_told_the_limit(int count, int length, int status)
     {
+        TestState.RequireOneServer("the proxy has limits of its own");
         using var request = new HttpRequestMessage(HttpMethod.Get, "");
         for (var i = 0; i < count; i++)
         {
@@ -44,6 +45,7 @@ public sealed class RequestLimitTests(ServerFixture fixture)
     [Fact]
     public async Task Connections_past_the_limit_are_closed_and_there_is_room_again_once_one_ends()
     {
+        TestState.RequireOneServer("the client's connections end at the proxy");
         await using var server = await TestServer.StartAsync(options => options with { MaxConnections = 2 });
         var first = await RawClient.ConnectAsync(server.Url);
         await using var second = await RawClient.ConnectAsync(server.Url);
