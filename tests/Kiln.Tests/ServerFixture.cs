@@ -56,6 +56,9 @@ public sealed class TestServer : IAsyncDisposable
     /// <summary>The server's address, for example <c>http://127.0.0.1:41234</c>.</summary>
     public string Url => _proxy?.Url ?? _apps[0].Urls.First();
 
+    /// <summary>The address of one server itself, past the proxy: for what proxies have limits and manners of their own.</summary>
+    public string OwnUrl => _apps[0].Urls.First();
+
     /// <summary>The second address, where the options name one; of the first server where there are two.</summary>
     public string ManagementUrl => _apps[0].Urls.Last();
 

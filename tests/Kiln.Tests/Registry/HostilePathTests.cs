@@ -57,9 +57,8 @@ public sealed class HostilePathTests(ServerFixture fixture)
     [MemberData(nameof(Traversals), DisableDiscoveryEnumeration = true)]
     public async Task No_part_of_a_path_leads_out_of_it(string method, string path)
     {
-        TestState.RequireOneServer("the proxy refuses such a path itself");
-        // By hand: an HTTP library would tidy the path up.
-        await using var client = await RawClient.ConnectAsync(fixture.Server.Url);
+        // By hand: an HTTP library would tidy the path up, and so would a proxy.
+        await using var client = await RawClient.ConnectAsync(fixture.Server.OwnUrl);
         await client.SendAsync(
             $"{method} /v2/{path.Replace(" ", "%09")} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         );
