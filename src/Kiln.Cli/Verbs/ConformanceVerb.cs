@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Kiln.Client.Credentials;
 using Kiln.Conformance;
 using Kiln.Conformance.Reports;
 
@@ -139,8 +140,12 @@ internal sealed class ConformanceVerb
     private ConformanceOptions OptionsOf(ParseResult parsed, Shell shell, string? url)
     {
         var set = ConformanceOptions.FromVariables(url, shell.Variable);
+        // As for the other verbs, where no login was given for the run.
+        var login = set.UserName is null ? AuthFiles.OfUser(shell.Variable).Find(set.Url.Authority, null) : null;
         return set with
         {
+            UserName = set.UserName ?? (login?.Password.Length > 0 ? login.User : null),
+            Password = set.Password ?? login?.Password,
             Repository = parsed.GetValue(_repository) ?? set.Repository,
             OtherRepository = parsed.GetValue(_other) ?? set.OtherRepository,
             Categories = parsed.GetValue(_categories) ?? [],

@@ -1,5 +1,7 @@
+using System.Text;
 using System.Xml.Linq;
 using Kiln.Cli;
+using Kiln.Tests.Access;
 using Kiln.Tests.Conformance;
 
 namespace Kiln.Tests.Cli;
@@ -98,6 +100,24 @@ public sealed class ConformanceVerbTests
 
         Assert.Contains("trigger.push", output.ToString());
         Assert.DoesNotContain("store.", output.ToString());
+    }
+
+    [Fact]
+    public async Task A_login_that_podman_left_is_used()
+    {
+        await using var server = await AccessServer.StartAsync();
+        var file = Path.GetTempFileName();
+        var login = Convert.ToBase64String(Encoding.UTF8.GetBytes($"all:{AccessServer.PasswordOf("all")}"));
+        var json = $$$$"""{"auths":{"{{{{server.Host}}}}":{"auth":"{{{{login}}}}"}}}""";
+        await File.WriteAllTextAsync(file, json, TestContext.Current.CancellationToken);
+        var output = new StringWriter();
+        var shell = TestShell.Create(output) with { Variable = name => name == "REGISTRY_AUTH_FILE" ? file : null };
+        string[] arguments = ["conformance", server.Host, "--check", "store.upload-put", "--repository", "team/a"];
+
+        Assert.Equal(0, await CommandLine.RunAsync(arguments, shell));
+
+        Assert.Contains("1 pass", output.ToString());
+        File.Delete(file);
     }
 
     [Theory]
