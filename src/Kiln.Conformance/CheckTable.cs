@@ -29,6 +29,7 @@ public static class CheckTable
         SharingChecks.All,
         SecretChecks.All,
         ProductChecks.All,
+        ProvenanceChecks.All,
         TriggerChecks.All,
         NodeChecks.All,
         LeaseChecks.All,
