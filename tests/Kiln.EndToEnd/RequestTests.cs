@@ -37,6 +37,21 @@ public sealed class RequestTests(Machine machine, Server server) : IClassFixture
     }
 
     [Fact]
+    public async Task Recipe_that_makes_no_file_is_an_image_without_layers()
+    {
+        var job = await Builds.BuildOkAsync(server, "demo/empty", "tag=1.0", "FROM scratch\nLABEL kind=empty\n");
+
+        var digest = job["result"]!["outputs"]![0]!["manifest"]!["digest"];
+        var manifest = JsonNode.Parse(await server.Http.GetStringAsync($"/v2/demo/empty/manifests/{digest}"))!;
+        Assert.Empty(manifest["layers"]!.AsArray());
+        var config = JsonNode.Parse(
+            await server.Http.GetStringAsync($"/v2/demo/empty/blobs/{manifest["config"]!["digest"]}")
+        )!;
+        Assert.Equal("empty", config["config"]!["Labels"]!["kind"]!.GetValue<string>());
+        Assert.Empty(config["rootfs"]!["diff_ids"]!.AsArray());
+    }
+
+    [Fact]
     public async Task Recipe_that_fails_says_which_step_with_what_code_and_the_end_of_its_log()
     {
         var job = await Builds.BuildAsync(

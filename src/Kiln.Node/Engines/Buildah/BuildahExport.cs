@@ -17,6 +17,9 @@ internal sealed class BuildahExport(EngineTask task)
 
     // What image-spec, config.md, has; Docker's own members (container_config, docker_version …) describe the build
     // container, not the image.
+    private const string OwnIdStart = "FROM ";
+    private const int OwnIdLength = 12;
+
     private static readonly string[] ConfigMembers =
     [
         "created",
@@ -111,17 +114,27 @@ internal sealed class BuildahExport(EngineTask task)
             NodeJson.Default.ImageManifest
         )!;
         var config = JsonNode.Parse(Blob(layout, image))!.AsObject();
-        var diffIds = config["rootfs"]!["diff_ids"]!
-            .AsArray()
-            .Select(d => Digest.Parse(d!.GetValue<string>()))
-            .ToList();
-        if (diffIds.Count != manifest.Layers.Count)
+        var diffIds = DiffIds(config);
+        // Of an image without files buildah writes null.
+        var exported = (IReadOnlyList<Descriptor>?)manifest.Layers ?? [];
+        if (diffIds.Count != exported.Count)
         {
-            throw new EngineException($"the image has {diffIds.Count} diff ids but {manifest.Layers.Count} layers");
+            throw new EngineException($"the image has {diffIds.Count} diff ids but {exported.Count} layers");
         }
 
-        var layers = diffIds.Zip(manifest.Layers, (diffId, layer) => Layer(layout, diffId, layer, known)).ToList();
+        var layers = diffIds.Zip(exported, (diffId, layer) => Layer(layout, diffId, layer, known)).ToList();
         return new EngineResult { Config = Encoding.UTF8.GetBytes(display(Clean(config))), Layers = layers };
+    }
+
+    private static List<Digest> DiffIds(JsonObject config)
+    {
+        if (config["rootfs"]!["diff_ids"] is JsonArray array)
+        {
+            return [.. array.Select(d => Digest.Parse(d!.GetValue<string>()))];
+        }
+
+        config["rootfs"]!["diff_ids"] = new JsonArray();
+        return [];
     }
 
     private static EngineLayer Layer(
@@ -150,8 +163,22 @@ internal sealed class BuildahExport(EngineTask task)
             Keep(runtime, RuntimeMembers);
         }
 
+        foreach (var step in (config["history"] as JsonArray ?? []).OfType<JsonObject>())
+        {
+            // Ids of buildah's own, which nobody else knows and which are others with each build.
+            if (step["comment"] is JsonValue comment && comment.TryGetValue<string>(out var text) && IsOwnId(text))
+            {
+                step.Remove("comment");
+            }
+        }
+
         return config.ToJsonString();
     }
+
+    private static bool IsOwnId(string comment) =>
+        comment.StartsWith(OwnIdStart, StringComparison.Ordinal)
+        && comment.Length == OwnIdStart.Length + OwnIdLength
+        && comment[OwnIdStart.Length..].All(char.IsAsciiHexDigitLower);
 
     private static void Keep(JsonObject json, string[] members)
     {
