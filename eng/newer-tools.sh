@@ -39,15 +39,16 @@ unpack_newer_packages() {
     return "$result"
 }
 
-# Makes sure that oras can be called; prints the directory to put on the PATH, or nothing when it is there already.
-# Usage: ensure_oras DIRECTORY
-ensure_oras() {
-    local directory=$1
-    if command -v oras >/dev/null; then
+# Makes sure that a program of the package of its name can be called; prints the directory to put on the PATH, or nothing
+# when it is there already.
+# Usage: ensure_newer NAME DIRECTORY
+ensure_newer() {
+    local name=$1 directory=$2
+    if command -v "$name" >/dev/null; then
         return 0
-    elif [ -x "$directory/usr/bin/oras" ]; then
+    elif [ -x "$directory/usr/bin/$name" ]; then
         printf '%s' "$directory/usr/bin"
-    elif unpack_newer_packages "$directory" oras >&2 && [ -x "$directory/usr/bin/oras" ]; then
+    elif unpack_newer_packages "$directory" "$name" >&2 && [ -x "$directory/usr/bin/$name" ]; then
         printf '%s' "$directory/usr/bin"
     else
         return 1

@@ -15,6 +15,9 @@ public sealed record BuildInfo
     public BuildInfoLease? Lease { get; init; }
     public BuildInfoPull? PullBuild { get; init; }
 
+    /// <summary>How products tell how they were made.</summary>
+    public BuildInfoProvenance? Provenance { get; init; }
+
     /// <summary>The engines of this registry's own node, with versions, for example <c>buildah 1.28.2</c>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
 
@@ -33,6 +36,16 @@ public sealed record BuildInfoTrigger(string OnPush);
 
 /// <summary>Whether pulls wait for builds, and how long at a time, in seconds.</summary>
 public sealed record BuildInfoPull(bool Enabled, int HoldSeconds);
+
+/// <summary>How products tell how they were made.</summary>
+public sealed record BuildInfoProvenance
+{
+    /// <summary>Of what is attached to them.</summary>
+    public required IReadOnlyList<string> ArtifactTypes { get; init; }
+
+    /// <summary>In PEM: the key that signs; null where nothing is signed.</summary>
+    public string? PublicKey { get; init; }
+}
 
 /// <summary>How leases are given to build nodes.</summary>
 public sealed record BuildInfoLease

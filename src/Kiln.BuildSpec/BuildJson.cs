@@ -26,6 +26,7 @@ namespace Kiln.BuildSpec;
 [JsonSerializable(typeof(ImageHints))]
 [JsonSerializable(typeof(SecretReceipt))]
 [JsonSerializable(typeof(ProvenanceStatement))]
+[JsonSerializable(typeof(SigstoreBundle))]
 [JsonSerializable(typeof(BuildEvidence))]
 [JsonSerializable(typeof(Hook))]
 [JsonSerializable(typeof(HookFilter))]

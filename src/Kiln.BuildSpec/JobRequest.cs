@@ -58,6 +58,7 @@ public sealed record JobRequest
         : Has(Tags) ? "tags"
         : Has(Labels?.Values) ? "labels"
         : Has(Outputs) ? "outputs"
+        : Has(Reproducible?.Bases) ? "reproducible.bases"
         : Has(MustUnderstand) ? "mustUnderstand"
         : null;
 
@@ -115,6 +116,12 @@ public sealed record ReproducibleOptions
 {
     /// <summary>Seconds since 1970 for every time stamp in the product (<c>SOURCE_DATE_EPOCH</c>).</summary>
     public long? SourceDateEpoch { get; init; }
+
+    /// <summary>
+    /// Which image each base is that the recipe names: a task's <see cref="JobTask.ResolvedDependencies"/>. A base that is
+    /// not among them is looked up.
+    /// </summary>
+    public IReadOnlyList<ResolvedDependency>? Bases { get; init; }
 }
 
 /// <summary>The answer to an uploaded secret.</summary>

@@ -130,6 +130,9 @@ public sealed record LeaseTask
     public required int TimeoutSeconds { get; init; }
     public long? SourceDateEpoch { get; init; }
 
+    /// <summary>Which image each base is, by the name that the recipe has for it; others are looked up.</summary>
+    public IReadOnlyList<ResolvedDependency>? PinnedBases { get; init; }
+
     /// <summary>
     /// Earlier results of the same key. Where the bases are the same as those of one, that is the product, and nothing has
     /// to be built.

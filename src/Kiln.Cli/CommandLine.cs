@@ -19,6 +19,7 @@ internal static class CommandLine
             LogsVerb.Create(shell),
             CancelVerb.Create(shell),
             InspectVerb.Create(shell),
+            VerifyVerb.Create(shell),
             InfoVerb.Create(shell),
             ImportVerb.Create(shell),
             ExportVerb.Create(shell),

@@ -11,6 +11,9 @@ internal static class ExitCodes
     /// <summary>A registry does not do what it has to.</summary>
     public const int NotConformant = 1;
 
+    /// <summary>An image is not what it has to be, or nothing says how it was made.</summary>
+    public const int NotVerified = 1;
+
     /// <summary>The command was not understood, or names something that is not there.</summary>
     public const int Usage = 2;
 

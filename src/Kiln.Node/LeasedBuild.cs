@@ -220,7 +220,7 @@ internal sealed partial class LeasedBuild(
     }
 
     private static List<ResolvedDependency> Resolved(IReadOnlyList<FetchedBase> bases) =>
-        [.. bases.Select(b => new ResolvedDependency { Uri = $"docker://{b.Reference.Written}", Digest = b.Manifest })];
+        [.. bases.Select(b => new ResolvedDependency { Uri = UriOf(b.Reference), Digest = b.Manifest })];
 
     private async Task<LeaseResult> HandOverAsync(EngineTask task, EngineResult product, CancellationToken cancel)
     {
@@ -244,7 +244,7 @@ internal sealed partial class LeasedBuild(
         {
             try
             {
-                return await fetcher.FetchAsync(reference, _bases, _login, _rules, cancel);
+                return await fetcher.FetchAsync(reference, Pinned(reference), _bases, _login, _rules, cancel);
             }
             catch (RegistryException e)
                 when (e.Fault == RegistryFault.Unreachable
@@ -257,6 +257,11 @@ internal sealed partial class LeasedBuild(
             }
         }
     }
+
+    private Digest? Pinned(BaseReference reference) =>
+        lease.Task.PinnedBases?.FirstOrDefault(p => p.Uri == UriOf(reference))?.Digest;
+
+    private static string UriOf(BaseReference reference) => $"docker://{reference.Written}";
 
     private static BaseRules? Rules(Lease lease, NodeOptions options) =>
         lease.Bases is { } bases ? new BaseRules(bases, options.InsecureRegistries) : null;

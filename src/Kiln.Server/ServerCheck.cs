@@ -1,5 +1,6 @@
 using System.Data.Common;
 using Kiln.Server.Access.Connections;
+using Kiln.Server.Builds.Publish;
 using Kiln.Server.Delivery;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
@@ -42,9 +43,9 @@ public static class ServerCheck
             }
         }
 
-        if (options.Access is { CertificateFile: { } certificate, KeyFile: not null })
+        foreach (var (what, look) in Keys(options, time))
         {
-            Try($"certificate {certificate}", () => Certificate(options, time));
+            Try(what, look);
         }
 
         Try("files", () => Files(options));
@@ -85,6 +86,19 @@ public static class ServerCheck
             {
                 faults.AddRange(e.Message.Split("\n  "));
             }
+        }
+    }
+
+    private static IEnumerable<(string What, Action Look)> Keys(ServerOptions options, TimeProvider time)
+    {
+        if (options.Access is { CertificateFile: { } certificate, KeyFile: not null })
+        {
+            yield return ($"certificate {certificate}", () => Certificate(options, time));
+        }
+
+        if (options.Build.SigningKeyFile is { } signing)
+        {
+            yield return ($"signing key {signing}", () => SigningKey.Of(options.Build).Dispose());
         }
     }
 

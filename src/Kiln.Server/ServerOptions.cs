@@ -174,6 +174,12 @@ public sealed record BuildOptions
     /// <summary>Build without namespaces of its own where the machine allows none. The build then is the server's user.</summary>
     public bool Unsafe { get; init; }
 
+    /// <summary>
+    /// A private key of ECDSA over P-256 in PEM, which only the server's user may read, that signs provenance; null signs
+    /// none.
+    /// </summary>
+    public string? SigningKeyFile { get; init; }
+
     /// <summary>Whether a request may ask for the host's network.</summary>
     public bool AllowHostNetwork { get; init; }
 

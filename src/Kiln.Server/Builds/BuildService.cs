@@ -17,6 +17,9 @@ internal static class BuildService
 {
     public static IServiceCollection AddBuilds(this IServiceCollection services, BuildOptions options)
     {
+        // Now: a key that cannot be used keeps the server from starting.
+        var signing = SigningKey.Of(options);
+        services.AddSingleton(_ => signing);
         services.AddSingleton(_ => Status(options));
         services.AddSingleton<RecipeReader>().AddSingleton<InlineRecipes>().AddSingleton<ContextTrees>();
         services.AddSingleton<AwaitedTags>().AddSingleton<JobKeys>();

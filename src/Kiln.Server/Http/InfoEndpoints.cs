@@ -3,12 +3,13 @@ using Kiln.BuildSpec;
 using Kiln.Oci;
 using Kiln.Server.Access.Guard;
 using Kiln.Server.Builds.Intake;
+using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Queue;
 
 namespace Kiln.Server.Http;
 
 /// <summary>What this registry builds: bld-1 of the build extension.</summary>
-internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, BuildOptions options)
+internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, SigningKey signing, BuildOptions options)
 {
     public void Map(V2Router router) =>
         router.Map("GET", "_build/v1/info", Need.Login, Get).Map("GET", "{name}/_build/v1/info", Need.AnyRight, Get);
@@ -37,6 +38,13 @@ internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, B
             Networks = abilities.Networks,
             Unavailable = abilities.Platforms.Count == 0 ? abilities.Unavailable ?? "no build node is there" : null,
             PullBuild = new BuildInfoPull(options.PullBuild != PullBuilds.Off, options.PullHoldSeconds),
+            Provenance = new BuildInfoProvenance
+            {
+                ArtifactTypes = signing.PublicKey is null
+                    ? [ProvenanceStatement.MediaType]
+                    : [ProvenanceStatement.MediaType, SigstoreBundle.Type],
+                PublicKey = signing.PublicKey,
+            },
             Lease = new BuildInfoLease
             {
                 DefaultSeconds = options.LeaseSeconds,

@@ -16,6 +16,11 @@ internal static class Elsewhere
                 "ForeignRegistryTests.A_registry_without_the_extension_fails_nothing_of_it",
             ],
             ["J-8"] = ["RefusalTests.Too_many_jobs_are_429_with_a_time_to_come_again"],
+            ["J-12"] =
+            [
+                "PinnedBaseTests.The_node_is_told_and_another_pin_is_another_build",
+                "PinnedBaseTests.A_product_on_another_base_is_refused",
+            ],
             ["S-6"] = ["CrashTests.Server_killed_at_any_time_of_a_build_loses_nothing"],
             ["L-5"] = ["HostileRecipeTests.Log_flood_is_cut_at_the_limit_and_the_build_goes_on"],
             ["L-6"] = ["TerminalTextTests.Nothing_in_a_text_can_steer_the_terminal"],
@@ -60,6 +65,26 @@ internal static class Elsewhere
             ["V-5"] = ["ProvenanceTests.The_builder_is_who_its_credential_says_at_the_registrys_public_address"],
             ["V-6"] = ["ProvenanceTests.Secrets_are_neither_in_the_statement_nor_in_the_log"],
             ["V-7"] = ["ProvenanceTests.A_quota_counts_what_is_attached_and_refuses_all_of_it_or_nothing"],
+            ["V-8"] =
+            [
+                "SigningTests.With_a_key_the_statement_is_attached_signed_as_well",
+                "ProvenanceTests.The_real_cosign_verifies_what_the_registry_has_signed_and_not_with_another_key",
+            ],
+            ["V-9"] =
+            [
+                "SigningTests.Info_tells_the_public_key",
+                "SigningTests.Without_a_key_nothing_is_signed_and_info_says_so",
+            ],
+            ["V-10"] =
+            [
+                "VerifyTests.An_image_of_this_registry_is_verified_with_its_key_and_without",
+                "VerifyTests.A_statement_that_somebody_has_changed_is_not_believed",
+            ],
+            ["V-11"] =
+            [
+                "VerifyTests.Rebuild_asks_for_the_same_build_delivered_nowhere_and_tells_what_differs",
+                "ProvenanceTests.A_build_with_a_source_date_and_pinned_bases_gives_the_same_digest_twice_and_rebuild_says_so",
+            ],
         };
 
     /// <summary>What nobody can test, and why.</summary>

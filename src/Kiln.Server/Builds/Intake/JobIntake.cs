@@ -237,6 +237,7 @@ internal sealed class JobIntake(
             Network = request.Network!,
             TimeoutSeconds = request.TimeoutSeconds!.Value,
             SourceDateEpoch = request.Reproducible?.SourceDateEpoch,
+            PinnedBases = request.Reproducible?.Bases is { Count: > 0 } pinned ? pinned : null,
             UseStepCache = useCache,
         };
         var key = TaskKey.Of(task, contexts, target.Microarchitecture, node.Engines.Count == 0 ? "" : node.Engines[0]);

@@ -22,6 +22,7 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
     private const int MaxNamedBytes = 120 << 10;
 
     // The year 9999, where times of the usual formats end.
+    private const int MaxPins = 64;
     private const long MaxEpoch = 253_402_300_799;
     private const int MaxSecrets = 32;
 
@@ -129,6 +130,14 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
             _ => Invalid($"cache.maxAgeSeconds and reproducible.sourceDateEpoch are 0 to {MaxEpoch}")
         ),
         (
+            s => s.Request.Reproducible?.Bases is { } bases && !ArePins(bases),
+            _ =>
+                Invalid(
+                    $"reproducible.bases is a list of at most {MaxPins} different {{uri, digest}} whose uri is docker:// and "
+                        + "the name of a base as the recipe has it"
+                )
+        ),
+        (
             s => s.Request.Args!.Keys.Any(name => !IsArgument(name)),
             s =>
                 Invalid(
@@ -214,6 +223,13 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
         name.Length is > 0 and <= 128
         && !char.IsAsciiDigit(name[0])
         && name.All(c => char.IsAsciiLetterOrDigit(c) || c == '_');
+
+    private static bool ArePins(IReadOnlyList<ResolvedDependency> bases) =>
+        bases.Count <= MaxPins
+        && bases.DistinctBy(b => b.Uri).Count() == bases.Count
+        && bases.All(b =>
+            b.Uri.StartsWith("docker://", StringComparison.Ordinal) && Reference.TryParse(b.Uri[9..], out _)
+        );
 
     private static bool IsLabel(string name) => name.Length > 0 && !name.Any(c => c == '=' || char.IsControl(c));
 

@@ -43,6 +43,11 @@ internal static class TaskKey
             options["label." + name] = value;
         }
 
+        foreach (var pinned in task.PinnedBases ?? [])
+        {
+            options["base." + pinned.Uri] = pinned.Digest.ToString();
+        }
+
         return options;
     }
 

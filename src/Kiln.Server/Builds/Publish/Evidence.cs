@@ -28,6 +28,9 @@ internal sealed record EvidenceManifest(Descriptor Descriptor, byte[] Content, M
     /// <summary>The config of all of them: they have none of their own (image-spec, "Guidelines for Artifact Usage").</summary>
     public static (Digest Digest, ReadOnlyMemory<byte> Bytes) Config => (Digest.EmptyJson, EmptyJson);
 
+    /// <summary>What is attached.</summary>
+    public Descriptor Layer => Info.Layers[0];
+
     /// <param name="layer">What is attached.</param>
     public static EvidenceManifest Of(
         string artifactType,

@@ -15,6 +15,7 @@ namespace Kiln.Server.Builds.Publish;
 /// </summary>
 internal sealed class EvidenceMaker(
     Statements statements,
+    SigningKey signing,
     Database database,
     IBlobStore store,
     CondemnedBlobs condemned,
@@ -40,46 +41,97 @@ internal sealed class EvidenceMaker(
 
         var log = await StoreLogAsync(execution, cancel);
         var statement = statements.Of(execution, result, product.Manifest, log);
-        var text = statement.ToBytes();
-        var layer = new Descriptor
-        {
-            MediaType = ProvenanceStatement.MediaType,
-            Digest = Digest.Of(text),
-            Size = text.Length,
-            Annotations = new Dictionary<string, string>
-            {
-                [ProvenanceStatement.PredicateAnnotation] = statement.PredicateType,
-            },
-        };
         var created = statement.Predicate.RunDetails.Metadata.FinishedOn!;
-        var provenance = EvidenceManifest.Of(
-            ProvenanceStatement.MediaType,
-            layer,
-            product.Manifest,
-            new(StringComparer.Ordinal)
-            {
-                [ProvenanceStatement.PredicateAnnotation] = statement.PredicateType,
-                [HintAnnotations.Created] = created,
-            }
-        );
+        List<(EvidenceManifest Manifest, byte[] Text)> provenance = [Plain(statement, product.Manifest)];
+        if (signing.Sign(provenance[0].Text) is { } bundle)
+        {
+            provenance.Add(Signed(bundle, statement, product.Manifest));
+        }
+
         var attached = EvidenceManifest.Of(
             BuildMediaTypes.Log,
             log,
             product.Manifest,
             new(StringComparer.Ordinal) { [HintAnnotations.Created] = created }
         );
-        await StoreAsync([(layer.Digest, text), EvidenceManifest.Config], cancel);
+        await StoreAsync(
+            [
+                .. provenance.Select(p => (p.Manifest.Layer.Digest, new ReadOnlyMemory<byte>(p.Text))),
+                EvidenceManifest.Config,
+            ],
+            cancel
+        );
         return new Evidence(
             [
                 (log.Digest, log.Size),
-                (layer.Digest, layer.Size),
+                .. provenance.Select(p => (p.Manifest.Layer.Digest, p.Manifest.Layer.Size)),
                 (Digest.EmptyJson, EvidenceManifest.Config.Bytes.Length),
             ],
-            [provenance, attached],
-            new BuildEvidence { Provenance = [provenance.Descriptor], Log = attached.Descriptor },
+            [.. provenance.Select(p => p.Manifest), attached],
+            new BuildEvidence
+            {
+                Provenance = [.. provenance.Select(p => p.Manifest.Descriptor)],
+                Log = attached.Descriptor,
+            },
             execution.LogSize
         );
     }
+
+    // For everybody who can read JSON.
+    private static (EvidenceManifest Manifest, byte[] Text) Plain(ProvenanceStatement statement, Descriptor product)
+    {
+        var text = statement.ToBytes();
+        var annotations = new SortedDictionary<string, string>(StringComparer.Ordinal)
+        {
+            [ProvenanceStatement.PredicateAnnotation] = statement.PredicateType,
+        };
+        var layer = Layer(ProvenanceStatement.MediaType, text, annotations);
+        return (
+            EvidenceManifest.Of(
+                ProvenanceStatement.MediaType,
+                layer,
+                product,
+                new(annotations, StringComparer.Ordinal)
+                {
+                    [HintAnnotations.Created] = statement.Predicate.RunDetails.Metadata.FinishedOn!,
+                }
+            ),
+            text
+        );
+    }
+
+    // As cosign attaches it: the artifact's type is that of its layer.
+    private static (EvidenceManifest Manifest, byte[] Text) Signed(
+        SigstoreBundle bundle,
+        ProvenanceStatement statement,
+        Descriptor product
+    )
+    {
+        var text = bundle.ToBytes();
+        return (
+            EvidenceManifest.Of(
+                SigstoreBundle.Type,
+                Layer(SigstoreBundle.Type, text, annotations: null),
+                product,
+                new(StringComparer.Ordinal)
+                {
+                    [SigstoreBundle.ContentAnnotation] = SigstoreBundle.ContentValue,
+                    [SigstoreBundle.PredicateAnnotation] = statement.PredicateType,
+                    [HintAnnotations.Created] = statement.Predicate.RunDetails.Metadata.FinishedOn!,
+                }
+            ),
+            text
+        );
+    }
+
+    private static Descriptor Layer(string type, byte[] text, IReadOnlyDictionary<string, string>? annotations) =>
+        new()
+        {
+            MediaType = type,
+            Digest = Digest.Of(text),
+            Size = text.Length,
+            Annotations = annotations,
+        };
 
     // Nothing was built where the bases are still those of an earlier build: how its product was made is told already.
     private BuildEvidence? Earlier(ExecutionRow execution, LeaseResult result, Product product)

@@ -40,6 +40,11 @@ internal sealed class ProductCheck(
             return (null, "the result names no manifest");
         }
 
+        if (Unpinned(execution, result) is { } other)
+        {
+            return (null, $"the request pinned the base {other.Uri} to {other.Digest}, and it was built on another");
+        }
+
         if ((staging.Manifest(execution.Lease!, named.Digest) ?? Visible(execution, named.Digest)) is not { } staged)
         {
             return (
@@ -89,6 +94,15 @@ internal sealed class ProductCheck(
             Size = staged.Content.Length,
         };
         return (new Product(manifest, staged.Content, info, Judge(readings, config.User, result)), null);
+    }
+
+    // What a node does not know of it cannot keep.
+    private static ResolvedDependency? Unpinned(ExecutionRow execution, LeaseResult result)
+    {
+        var task = JsonSerializer.Deserialize(execution.Task, BuildJson.Default.LeaseTask)!;
+        return task.PinnedBases?.FirstOrDefault(pin =>
+            result.ResolvedDependencies?.Any(d => d.Uri == pin.Uri && d.Digest != pin.Digest) is true
+        );
     }
 
     // Clients look first whether a manifest is there, and push none that is: a build may give what is known already.

@@ -97,9 +97,10 @@ internal sealed class Statements(Database database, OwnHosts own, TimeProvider t
             Labels = Sorted(task.Labels),
             Target = task.Target,
             Network = task.Network,
-            Reproducible = task.SourceDateEpoch is { } seconds
-                ? new ReproducibleOptions { SourceDateEpoch = seconds }
-                : null,
+            Reproducible =
+                task.SourceDateEpoch is null && task.PinnedBases is null
+                    ? null
+                    : new ReproducibleOptions { SourceDateEpoch = task.SourceDateEpoch, Bases = task.PinnedBases },
             TimeoutSeconds = task.TimeoutSeconds,
             StepCache = task.UseStepCache,
             UsesSecrets = task.SecretIds.Count > 0,

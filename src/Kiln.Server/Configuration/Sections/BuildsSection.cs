@@ -12,7 +12,7 @@ internal static class BuildsSection
             "What the build service may do, and what a build may use.",
             o => o.Build,
             (o, v) => o with { Build = v },
-            [.. Service, Bases, .. Queue, .. Pulls, .. Limits]
+            [.. Service, Signing, Bases, .. Queue, .. Pulls, .. Limits]
         );
 
     private static IReadOnlyList<Field<BuildOptions>> Service =>
@@ -68,6 +68,18 @@ internal static class BuildsSection
                 Flag = new("--insecure-registry", Placeholder: "HOST"),
             },
         ];
+
+    private static Field<BuildOptions> Signing =>
+        new Field<BuildOptions, string>(
+            "signing-key-file",
+            "A private key (ECDSA P-256, PEM, mode 0600) that signs how images were made; they are not signed otherwise.",
+            Kinds.File,
+            o => o.SigningKeyFile,
+            (o, v) => o with { SigningKeyFile = v }
+        )
+        {
+            Flag = new("--signing-key-file"),
+        };
 
     private static Field<BuildOptions> Bases =>
         new Section<BuildOptions, BuildOptions>(
