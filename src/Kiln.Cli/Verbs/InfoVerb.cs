@@ -71,6 +71,12 @@ internal static class InfoVerb
                 ["engines", string.Join(", ", info.Engines)],
                 ["networks", string.Join(", ", info.Networks)],
                 ["push starts a build", info.Trigger.OnPush],
+                [
+                    "tells how it built",
+                    info.Provenance is null ? "no"
+                    : info.Provenance.PublicKey is null ? "yes, unsigned"
+                    : "yes, signed; the key: kiln info --json",
+                ],
                 ["context at most", Sizes.Text(limits.MaxContextBytes)],
                 ["build at most", Sizes.Text(TimeSpan.FromSeconds(limits.MaxJobSeconds))],
                 ["log at most", Sizes.Text(limits.MaxLogBytes)],

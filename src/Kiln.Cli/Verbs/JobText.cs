@@ -56,6 +56,15 @@ internal static class JobText
             foreach (var output in result.Outputs)
             {
                 yield return [$"{output.Platform} {output.Format}", output.Manifest.Digest.ToString()];
+                foreach (var provenance in output.Provenance ?? [])
+                {
+                    yield return ["  how it was made", $"{provenance.Digest} ({provenance.ArtifactType})"];
+                }
+
+                if (output.Log is { } log)
+                {
+                    yield return ["  its log", log.Digest.ToString()];
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ public sealed class ProvenanceTests
     [Fact]
     public async Task A_product_has_its_provenance_and_its_log_as_soon_as_the_job_is_done()
     {
-        await using var server = await BuildServer.StartAsync();
+        await using var server = await BuildServer.StartAsync(options: Public);
         var job = await server.SubmitAsync("?tag=1.0&arg.MESSAGE=hi&label.team=hpc&sourcedate=1700000000");
         var lease = await server.Node.ClaimAsync();
         await server.Node.LogAsync(lease, "STEP 1: FROM scratch\n");
@@ -32,7 +32,7 @@ public sealed class ProvenanceTests
         var statement = ProvenanceStatement.Read(text, out var fault);
         Assert.Null(fault);
         Assert.True(statement!.Subject[0].Is(output.Manifest.Digest));
-        Assert.Equal($"{server.Host}/{BuildServer.Repository}", statement.Subject[0].Name);
+        Assert.Equal($"registry.example.org/{BuildServer.Repository}", statement.Subject[0].Name);
         var parameters = statement.Predicate.BuildDefinition.ExternalParameters;
         Assert.Equal(done.Recipe.Digest, parameters.Recipe.Digest);
         Assert.Equal(
@@ -160,25 +160,33 @@ public sealed class ProvenanceTests
     [Fact]
     public async Task The_builder_is_who_its_credential_says_at_the_registrys_public_address()
     {
-        await using var own = await BuildServer.StartAsync(options: o =>
-            o with
-            {
-                Access = o.Access with { PublicUrl = "https://registry.example.org/" },
-            }
-        );
+        await using var own = await BuildServer.StartAsync(options: Public);
         var job = await own.SubmitAsync("?tag=1.0");
         await own.Node.SucceedAsync(await own.Node.ClaimAsync());
         var run = (await StatementAsync(own, await own.GetAsync(job.Id))).Predicate.RunDetails;
         Assert.Equal("https://registry.example.org/v2/_build/v1/node", run.Builder.Id);
         Assert.Equal($"https://registry.example.org{job.Href}", run.Metadata.InvocationId);
 
-        await using var remote = await BuildServer.StartAsync(remote: true);
+        await using var remote = await BuildServer.StartAsync(remote: true, options: Public);
         var other = await remote.SubmitAsync("?tag=1.0");
         await remote.Node.SucceedAsync(await remote.Node.ClaimAsync());
         var done = await remote.GetAsync(other.Id);
         var id = (await StatementAsync(remote, done)).Predicate.RunDetails.Builder.Id;
-        Assert.Equal($"http://{remote.Host}/v2/_build/v1/nodes/{Uri.EscapeDataString(done.Tasks[0].Node!)}", id);
+        Assert.Equal(
+            $"https://registry.example.org/v2/_build/v1/nodes/{Uri.EscapeDataString(done.Tasks[0].Node!)}",
+            id
+        );
         Assert.NotEqual("test-node", done.Tasks[0].Node);
+    }
+
+    [Fact]
+    public async Task Without_a_public_address_a_registry_is_called_by_one_that_it_listens_on()
+    {
+        await using var server = await BuildServer.StartAsync();
+        var job = await server.SubmitAsync("?tag=1.0");
+        await server.Node.SucceedAsync(await server.Node.ClaimAsync());
+        var id = (await StatementAsync(server, await server.GetAsync(job.Id))).Predicate.RunDetails.Builder.Id;
+        Assert.Matches("^http://127\\.0\\.0\\.1:[0-9]+/v2/_build/v1/node$", id);
     }
 
     [Fact]
@@ -212,6 +220,12 @@ public sealed class ProvenanceTests
         Assert.Equal(HttpStatusCode.NotFound, response.StatusCode);
         Assert.Empty(await ReferrersAsync(server, image.Digest));
     }
+
+    private static ServerOptions Public(ServerOptions options) =>
+        options with
+        {
+            Access = options.Access with { PublicUrl = "https://registry.example.org/" },
+        };
 
     private static Task SucceedAsync(BuildServer server, Lease lease) => SucceedAsync(server, lease, "hello");
 

@@ -43,11 +43,25 @@ public sealed class VerifyTests : IAsyncLifetime
         var (code, text, _) = await VerifyAsync(Image, "--key", Key(_key));
         Assert.Equal((ExitCodes.Ok, true), (code, text.EndsWith("\nverified\n", StringComparison.Ordinal)));
         Assert.Contains(job.Recipe.Digest.ToString(), text, StringComparison.Ordinal);
-        Assert.Contains($"http://{_server.Host}/v2/_build/v1/node", text, StringComparison.Ordinal);
+        Assert.Contains("/v2/_build/v1/node", text, StringComparison.Ordinal);
 
         (code, text, _) = await VerifyAsync(Image, "--json");
         Assert.Equal(ExitCodes.Ok, code);
         Assert.True(JsonNode.Parse(text)!["verified"]!.GetValue<bool>());
+    }
+
+    [Fact]
+    public async Task Inspect_names_what_is_attached_and_info_whether_it_is_signed()
+    {
+        var job = await BuildAsync();
+        var output = (await _server.GetAsync(job.Id)).Result!.Outputs[0];
+
+        var shown = (await RunAsync("inspect", $"{_server.Host}/{BuildServer.Repository}", job.Id)).Out;
+        Assert.All(
+            [.. output.Provenance!, output.Log!],
+            attached => Assert.Contains(attached.Digest.ToString(), shown, StringComparison.Ordinal)
+        );
+        Assert.Contains("yes, signed", (await RunAsync("info", _server.Host)).Out, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -185,11 +199,14 @@ public sealed class VerifyTests : IAsyncLifetime
         return file;
     }
 
-    private static async Task<(int Code, string Out, string Error)> VerifyAsync(params string[] arguments)
+    private static Task<(int Code, string Out, string Error)> VerifyAsync(params string[] arguments) =>
+        RunAsync(["verify", .. arguments]);
+
+    private static async Task<(int Code, string Out, string Error)> RunAsync(params string[] arguments)
     {
         using var output = new StringWriter();
         using var error = new StringWriter();
-        var code = await CommandLine.RunAsync(["verify", .. arguments], TestShell.Create(output, error));
+        var code = await CommandLine.RunAsync(arguments, TestShell.Create(output, error));
         return (code, output.ToString(), error.ToString());
     }
 
