@@ -93,7 +93,17 @@ internal sealed class Session : IDisposable
     }
 
     /// <summary>The build node that the run plays, where it may.</summary>
-    public async Task<PlayedNode> NodeAsync() => _node ??= await PlayedNode.StartAsync(this);
+    public async Task<PlayedNode> NodeAsync()
+    {
+        if (_node is null)
+        {
+            _node = await PlayedNode.StartAsync(this);
+            // What can be built has changed with it.
+            _info = null;
+        }
+
+        return _node;
+    }
 
     /// <summary>Lets a request that is held reach the registry before what it waits for happens.</summary>
     public Task LetPassAsync() => Task.Delay(TimeSpan.FromMilliseconds(300), Cancel);
