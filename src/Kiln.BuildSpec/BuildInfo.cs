@@ -67,6 +67,18 @@ public sealed record BuildInfoLimits
     public required long MaxContextBytes { get; init; }
     public required int MaxInlineRecipeBytes { get; init; }
     public required long MaxLogBytes { get; init; }
+
+    /// <summary>The most that a request may ask for one build; null where nothing of it may be asked for.</summary>
+    public int? MaxCpus { get; init; }
+
+    /// <inheritdoc cref="MaxCpus"/>
+    public long? MaxMemoryBytes { get; init; }
+
+    /// <inheritdoc cref="MaxCpus"/>
+    public long? MaxDiskBytes { get; init; }
+
+    /// <inheritdoc cref="MaxCpus"/>
+    public int? MaxGpus { get; init; }
 }
 
 /// <summary>The body of <c>GET /v2/_oci/ext/discover</c> (distribution-spec, extensions/_oci.md).</summary>

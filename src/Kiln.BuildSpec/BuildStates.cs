@@ -52,6 +52,9 @@ public static class JobTriggers
 
     /// <summary>Somebody pulled a tag that a recipe declares.</summary>
     public const string Pull = "pull";
+
+    /// <summary>A base that it stands on has moved.</summary>
+    public const string Base = "base";
 }
 
 /// <summary>When a job may move its tags: <c>tagPolicy</c>.</summary>

@@ -34,6 +34,12 @@ public sealed record JobRequest
     /// <summary>Seconds that it may wait for a build node.</summary>
     public int? QueueSeconds { get; init; }
 
+    /// <summary>What one build of it needs; a node that has less does not get it.</summary>
+    public BuildResources? Resources { get; init; }
+
+    /// <summary>What only the node's own back end understands, for example a queue of a batch system; handed on as it is.</summary>
+    public IReadOnlyDictionary<string, string>? Backend { get; init; }
+
     /// <summary><see cref="TagPolicies"/>; null moves the tags whatever they point at.</summary>
     public string? TagPolicy { get; init; }
 
@@ -59,6 +65,7 @@ public sealed record JobRequest
         : Has(Labels?.Values) ? "labels"
         : Has(Outputs) ? "outputs"
         : Has(Reproducible?.Bases) ? "reproducible.bases"
+        : Has(Backend?.Values) ? "backend"
         : Has(MustUnderstand) ? "mustUnderstand"
         : null;
 

@@ -18,6 +18,9 @@ public sealed record LeaseClaim
     /// <summary>Names with versions, for example <c>buildah 1.28.2</c>.</summary>
     public IReadOnlyList<string>? Engines { get; init; }
 
+    /// <summary>What it has for one build; null where it does not say: then it gets what asks for nothing.</summary>
+    public BuildResources? Resources { get; init; }
+
     /// <summary>The only job of which it wants a task; null for any.</summary>
     public string? Job { get; init; }
 
@@ -132,6 +135,12 @@ public sealed record LeaseTask
 
     /// <summary>Which image each base is, by the name that the recipe has for it; others are looked up.</summary>
     public IReadOnlyList<ResolvedDependency>? PinnedBases { get; init; }
+
+    /// <summary>What the build needs; of memory and disk it may not use more.</summary>
+    public BuildResources? Resources { get; init; }
+
+    /// <summary>What the request says to the node's own back end.</summary>
+    public IReadOnlyDictionary<string, string>? Backend { get; init; }
 
     /// <summary>
     /// Earlier results of the same key. Where the bases are the same as those of one, that is the product, and nothing has

@@ -94,6 +94,7 @@ public sealed partial class BuildNode : IDisposable
             Platforms = _engine.Abilities.Platforms,
             RecipeTypes = _engine.Abilities.RecipeTypes,
             Networks = _engine.Abilities.Networks,
+            Resources = Resources,
         };
         LogReady(_log, probe.Name, Network(probe));
     }
@@ -114,6 +115,7 @@ public sealed partial class BuildNode : IDisposable
             Outputs = [BuildOutput.Oci],
             Networks = _engine.Abilities.Networks,
             Engines = [_engine.Name],
+            Resources = Resources,
             Labels = _options.Labels,
         };
         var slots = Enumerable
@@ -127,6 +129,14 @@ public sealed partial class BuildNode : IDisposable
         _jail.Dispose();
         _client.Dispose();
     }
+
+    private BuildResources Resources =>
+        new()
+        {
+            Cpus = Environment.ProcessorCount,
+            MemoryBytes = _options.MemoryBytes,
+            DiskBytes = _options.DiskBytes,
+        };
 
     private static string Network(BuildahProbe probe) =>
         !probe.Apart ? "host, and not kept apart from this account (--unsafe-builds)"

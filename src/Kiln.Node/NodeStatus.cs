@@ -44,6 +44,9 @@ public sealed record NodeAbilities
     /// <inheritdoc cref="NetworkModes"/>
     public required IReadOnlyList<string> Networks { get; init; }
 
+    /// <summary>What there is for one build; of several nodes the most.</summary>
+    public BuildResources Resources { get; init; } = new();
+
     /// <summary>Why nothing can be built; null where something can.</summary>
     public string? Unavailable { get; init; }
 

@@ -8,6 +8,7 @@ using Kiln.Server.Builds;
 using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Builds.Progress;
+using Kiln.Server.Builds.Rebuilds;
 using Kiln.Server.Collection;
 using Kiln.Server.Delivery;
 using Kiln.Server.Http;
@@ -62,15 +63,7 @@ public static partial class KilnServer
         AddServices(builder.Services, options);
         builder.Services.AddAccess(options, mode).AddOperation(options.Operation);
         builder.Services.AddSingleton<OwnHosts>();
-        builder.Services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
-        builder.Services.AddSingleton<TriggerPolicy>(provider =>
-        {
-            var policies = provider.GetRequiredService<PolicyStore>();
-            var standard = options.Build.Trigger ?? (mode == AccessMode.OwnUser ? PushTriggers.On : PushTriggers.OptIn);
-            return repository =>
-                (mode == AccessMode.Policy ? policies.Current.Policy.TriggerIn(repository) : null) ?? standard;
-        });
-        builder.Services.AddSingleton<RequesterMayPull>(provider => provider.GetRequiredService<Requesters>().MayPull);
+        AddPolicies(builder.Services, options, mode);
         builder.Services.AddSingleton<LeaseCredentials>(provider =>
             secret =>
                 provider.GetRequiredService<LeaseDesk>().StandingOf(secret) is { } lease
@@ -90,6 +83,30 @@ public static partial class KilnServer
         app.Lifetime.ApplicationStopping.Register(() => app.Services.GetRequiredService<Wakeups>().Stop());
         Pipeline(app, options, mode);
         return app;
+    }
+
+    // What the build service asks those who know who may do what.
+    private static void AddPolicies(IServiceCollection services, ServerOptions options, AccessMode mode)
+    {
+        services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
+        services.AddSingleton<TriggerPolicy>(provider =>
+        {
+            var policies = provider.GetRequiredService<PolicyStore>();
+            var standard = options.Build.Trigger ?? (mode == AccessMode.OwnUser ? PushTriggers.On : PushTriggers.OptIn);
+            return repository =>
+                (mode == AccessMode.Policy ? policies.Current.Policy.TriggerIn(repository) : null) ?? standard;
+        });
+        services.AddSingleton<RebuildPolicy>(provider =>
+        {
+            var policies = provider.GetRequiredService<PolicyStore>();
+            return repository =>
+                (
+                    (mode == AccessMode.Policy ? policies.Current.Policy.RebuildIn(repository) : null)
+                    ?? options.Build.Rebuild
+                ) == RebuildTriggers.OnBaseChange;
+        });
+        services.AddSingleton<RequesterMayPull>(provider => provider.GetRequiredService<Requesters>().MayPull);
+        services.AddSingleton<RequesterMayBuild>(provider => provider.GetRequiredService<Requesters>().MayBuild);
     }
 
     /// <summary>Runs the server until <paramref name="cancel"/>, SIGTERM or SIGINT.</summary>

@@ -162,6 +162,16 @@ public enum PullBuilds
     Recipes,
 }
 
+/// <summary>When images are built anew without anybody asking.</summary>
+public enum RebuildTriggers
+{
+    /// <summary>Never.</summary>
+    Off,
+
+    /// <summary>When the tag of a base points at something else than what they stand on.</summary>
+    OnBaseChange,
+}
+
 /// <summary>What the build service may do.</summary>
 public sealed record BuildOptions
 {
@@ -215,6 +225,12 @@ public sealed record BuildOptions
 
     /// <summary>Builds that pushes and pulls may start in one repository in a minute; more are kept and not built.</summary>
     public int MaxTriggersPerMinute { get; init; } = 60;
+
+    /// <summary>When images are built anew, where the policy says nothing of their repository.</summary>
+    public RebuildTriggers Rebuild { get; init; }
+
+    /// <summary>Builds that moved bases may start in one repository in an hour; what is more waits.</summary>
+    public int MaxRebuildsPerHour { get; init; } = 20;
 
     /// <summary>What a pull of a tag that is not there may wait for.</summary>
     public PullBuilds PullBuild { get; init; } = PullBuilds.Jobs;

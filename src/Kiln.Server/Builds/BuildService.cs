@@ -5,6 +5,7 @@ using Kiln.Server.Builds.Leases;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Queue;
+using Kiln.Server.Builds.Rebuilds;
 using Kiln.Server.Builds.Secrets;
 using Kiln.Server.Delivery;
 using Kiln.Server.Registry;
@@ -25,7 +26,8 @@ internal static class BuildService
         services.AddSingleton<AwaitedTags>().AddSingleton<JobKeys>();
         services.AddSingleton<RequestRules>().AddSingleton<JobIntake>().AddSingleton<IPushTrigger, PushIntake>();
         services.AddSingleton<Executions>().AddSingleton<Subscriptions>().AddSingleton<Enlistment>();
-        services.AddSingleton<BaseRights>().AddSingleton<BasePlaces>();
+        services.AddSingleton<BaseNames>().AddSingleton<BaseRights>().AddSingleton<BasePlaces>();
+        services.AddSingleton<ProductBases>().AddSingleton<Rebuilder>();
         services.AddSingleton<Claims>().AddSingleton<Cancellation>();
         services.AddSingleton<LeaseStaging>().AddSingleton<LeaseDesk>().AddSingleton<LeaseResults>();
         services.AddSingleton<LeaseLog>().AddSingleton<Attempts>().AddSingleton<Builders>();
@@ -42,6 +44,7 @@ internal static class BuildService
         // Before any node: the sweep puts right what the last run left before it lets others start.
         services.AddSingleton<LeaseSweep>().AddHostedService(provider => provider.GetRequiredService<LeaseSweep>());
         services.AddHostedService(provider => provider.GetRequiredService<LayerFactsStore>());
+        services.AddHostedService<BaseWatch>();
         return options.LocalNode ? services.AddHostedService<LocalNode>() : services;
     }
 

@@ -59,6 +59,10 @@ internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, S
                 MaxContextBytes = options.MaxContextBytes,
                 MaxInlineRecipeBytes = options.MaxRecipeBytes,
                 MaxLogBytes = options.MaxLogBytes,
+                MaxCpus = abilities.Resources.Cpus,
+                MaxMemoryBytes = abilities.Resources.MemoryBytes,
+                MaxDiskBytes = abilities.Resources.DiskBytes,
+                MaxGpus = abilities.Resources.Gpus,
             },
         };
         await context.WriteJsonAsync(

@@ -39,6 +39,8 @@ internal static class JobRequestBody
         "cache",
         "reproducible",
         "network",
+        "resources",
+        "backend",
         "tagPolicy",
         "partial",
         "timeoutSeconds",

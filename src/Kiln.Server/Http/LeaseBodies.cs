@@ -41,6 +41,7 @@ internal static partial class LeaseBodies
             || IsWrong(claim.Networks, mayBeAbsent: true)
             || IsWrong(claim.Engines, mayBeAbsent: true)
                 ? "recipes, outputs, networks and engines are lists of names"
+            : claim.Resources?.List().Any(r => r.Value < 0) is true ? "resources has numbers, 0 or more"
             : claim.LeaseSeconds is <= 0 ? "leaseSeconds is a number of seconds, 1 or more"
             : claim.Labels is { } labels
             && (

@@ -33,6 +33,7 @@ internal sealed class Tags(
             ("digest", digest.ToString()),
             ("now", now.ToUnixTimeMilliseconds())
         );
+        BaseMoves.Note(database, transaction, name, tag, digest, time);
         Note(transaction, name, tag.Value, digest, now);
     }
 

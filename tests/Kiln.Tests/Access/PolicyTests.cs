@@ -105,6 +105,28 @@ public sealed class PolicyTests
         }
     }
 
+    [Fact]
+    public void Of_entries_about_rebuilding_the_first_that_covers_counts()
+    {
+        const string text = """
+            rules:
+              - { who: alice, repositories: "**", actions: pull }
+            rebuilds:
+              - { repositories: "ci/old/**", rebuild: "off" }
+              - { repositories: ["ci/**", "hpc/**"], rebuild: on-base-change }
+            """;
+
+        var policy = PolicyReader.Read(text, "policy.yaml", out var none);
+        PolicyReader.Read(text.Replace("on-base-change", "sometimes", StringComparison.Ordinal), "p", out var faults);
+
+        Assert.Empty(none);
+        Assert.Equal(
+            [RebuildTriggers.Off, RebuildTriggers.OnBaseChange, null],
+            new[] { "ci/old/app", "ci/app", "team/app" }.Select(policy!.RebuildIn)
+        );
+        Assert.Contains("'sometimes' is no word for rebuild", Assert.Single(faults).Message);
+    }
+
     [Theory]
     [InlineData("rules: [")]
     [InlineData("a: b\na: c")]

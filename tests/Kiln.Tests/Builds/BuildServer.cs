@@ -31,7 +31,7 @@ internal sealed class BuildServer : IAsyncDisposable
         _server = server;
         _remote = remote;
         Time = time;
-        Node = new TestNode(this);
+        Node = new TestNode(() => Coordinator);
         Ready();
     }
 
@@ -232,6 +232,12 @@ internal sealed class BuildServer : IAsyncDisposable
                 Platforms = [Platform.LinuxAmd64, new Platform("linux", "arm64"), new Platform("linux", "amd64", "v3")],
                 RecipeTypes = [RecipeTypes.Dockerfile],
                 Networks = [NetworkModes.Isolated, NetworkModes.None],
+                Resources = new BuildResources
+                {
+                    Cpus = 8,
+                    MemoryBytes = 8L << 30,
+                    DiskBytes = 40L << 30,
+                },
             }
         );
 }

@@ -63,6 +63,32 @@ public sealed class LogTests
     }
 
     [Fact]
+    public async Task A_log_has_every_attempt_whole_and_its_offsets_never_go_back()
+    {
+        await using var server = await BuildServer.StartAsync(fakeTime: true);
+        var job = await server.SubmitAsync("");
+        var first = await server.Node.ClaimAsync();
+        await server.Node.LogAsync(first, "one\n");
+        await server.Node.FailAsync(first, FailureReasons.SystemError, retryable: true);
+        var early = await server.LogAsync(job.Id);
+        server.Time!.Advance(TimeSpan.FromMinutes(1));
+        var second = await server.Node.ClaimAsync();
+        Assert.Equal(2, second.Attempt);
+        await server.Node.LogAsync(second, "two\n");
+        var late = await server.LogAsync(job.Id);
+        await server.Node.SucceedAsync(second);
+        var whole = await server.LogAsync(job.Id);
+
+        Assert.StartsWith(Header + "one\n", early);
+        Assert.StartsWith(early, late);
+        Assert.Contains("# attempt 2 on test-node, linux/amd64\ntwo\n", late[early.Length..]);
+        Assert.StartsWith(late, whole);
+        var at = Encoding.UTF8.GetByteCount(early);
+        var size = Encoding.UTF8.GetByteCount(whole);
+        await RangeAsync(server, job, $"bytes={at}-", 206, $"bytes {at}-{size - 1}/{size}", whole[early.Length..]);
+    }
+
+    [Fact]
     public async Task Logs_of_several_tasks_follow_one_another()
     {
         await using var server = await BuildServer.StartAsync();

@@ -144,6 +144,30 @@ public sealed class RequestOptionTests
     }
 
     [Fact]
+    public async Task Several_targets_are_one_index_generic_first_and_then_as_asked()
+    {
+        await using var server = await BuildServer.StartAsync();
+        var job = await server.SubmitAsync("?tag=1.0&platform=linux/amd64/v3,linux/arm64,linux/amd64");
+        Assert.Equal(["linux/amd64/v3", "linux/arm64", "linux/amd64"], job.Tasks.Select(t => t.Platform));
+        for (var i = 0; i < 3; i++)
+        {
+            Assert.Null(await server.TagAsync("1.0"));
+            var lease = await server.Node.ClaimAsync();
+            await server.Node.SucceedAsync(lease, lease.Task.Platform.ToString());
+        }
+
+        var index = await server.TagAsync("1.0");
+        Assert.Equal(
+            ["linux/arm64", "linux/amd64", "linux/amd64/v3"],
+            index!.Manifests.Select(m => m.Platform!.ToString())
+        );
+        Assert.Equal(
+            index.Manifests.Select(m => m.Digest),
+            (await server.GetAsync(job.Id)).Result!.Outputs.Select(o => o.Manifest.Digest)
+        );
+    }
+
+    [Fact]
     public async Task Refresh_asks_the_node_and_tells_it_what_there_is()
     {
         await using var server = await BuildServer.StartAsync();

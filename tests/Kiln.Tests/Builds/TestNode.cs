@@ -1,13 +1,14 @@
 using System.Text;
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.Node;
 using Kiln.Oci;
 using Kiln.Tests.Inspect;
 
 namespace Kiln.Tests.Builds;
 
 /// <summary>Plays a build node: takes leases, writes logs, pushes tiny images.</summary>
-internal sealed class TestNode(BuildServer server)
+internal sealed class TestNode(Func<IBuildCoordinator> coordinator)
 {
     private static readonly LeaseClaim Offer = new()
     {
@@ -21,7 +22,7 @@ internal sealed class TestNode(BuildServer server)
 
     /// <summary>Takes what is next; null where there is nothing.</summary>
     public Task<Lease?> TryClaimAsync(LeaseClaim? offer = null, TimeSpan wait = default) =>
-        server.Coordinator.ClaimAsync(offer ?? Offer, wait, Cancel);
+        coordinator().ClaimAsync(offer ?? Offer, wait, Cancel);
 
     public async Task<Lease> ClaimAsync()
     {
@@ -31,7 +32,7 @@ internal sealed class TestNode(BuildServer server)
     }
 
     public Task LogAsync(Lease lease, string text) =>
-        server.Coordinator.AppendLogAsync(lease, Encoding.UTF8.GetBytes(text), Cancel);
+        coordinator().AppendLogAsync(lease, Encoding.UTF8.GetBytes(text), Cancel);
 
     /// <summary>Pushes an image of one layer and reports it.</summary>
     public async Task<LeaseResult> SucceedAsync(Lease lease, string content = "hello", Platform? platform = null)
@@ -59,8 +60,7 @@ internal sealed class TestNode(BuildServer server)
             }
         );
 
-    public Task CompleteAsync(Lease lease, LeaseResult result) =>
-        server.Coordinator.CompleteAsync(lease, result, Cancel);
+    public Task CompleteAsync(Lease lease, LeaseResult result) => coordinator().CompleteAsync(lease, result, Cancel);
 
     /// <param name="diffIds">What the config says of the layers; the truth where null.</param>
     public async Task<Descriptor> PushImageAsync(
@@ -98,18 +98,15 @@ internal sealed class TestNode(BuildServer server)
                 },
             ],
         };
-        return await server.Coordinator.PushManifestAsync(
-            lease,
-            JsonSerializer.SerializeToUtf8Bytes(manifest, OciJson.Default.ImageManifest),
-            MediaTypes.OciManifest,
-            Cancel
-        );
+        return await coordinator()
+            .PushManifestAsync(
+                lease,
+                JsonSerializer.SerializeToUtf8Bytes(manifest, OciJson.Default.ImageManifest),
+                MediaTypes.OciManifest,
+                Cancel
+            );
     }
 
     private Task<(Digest Digest, long Size)> PushAsync(Lease lease, byte[] bytes) =>
-        server.Coordinator.PushBlobAsync(
-            lease,
-            async (stream, cancel) => await stream.WriteAsync(bytes, cancel),
-            Cancel
-        );
+        coordinator().PushBlobAsync(lease, async (stream, cancel) => await stream.WriteAsync(bytes, cancel), Cancel);
 }

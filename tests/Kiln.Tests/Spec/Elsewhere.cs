@@ -40,6 +40,30 @@ internal static class Elsewhere
             ["W-3"] = ["WaitingPullTests.More_pulls_than_may_be_held_are_told_at_once"],
             ["W-4"] = ["WaitingPullTests.A_recipe_that_declares_the_tag_is_built_when_it_is_pulled"],
             ["H-3"] = ["HookTests.A_name_that_leads_elsewhere_a_moment_later_is_not_followed"],
+            ["M-1"] =
+            [
+                "BaseMoveTests.A_product_is_built_anew_by_the_same_request_once_for_each_move_of_its_base",
+                "BaseMoveTests.A_base_of_this_registry_is_known_by_all_of_its_names",
+                "BaseMoveTests.A_base_of_an_upstream_is_looked_after",
+                "BaseChangeTests.An_image_follows_its_base",
+            ],
+            ["M-2"] =
+            [
+                "BaseMoveTests.What_is_pinned_was_delivered_by_others_or_stands_on_another_tag_stays",
+                "BaseMoveTests.Of_several_tags_a_job_gets_those_that_no_later_one_has_moved",
+            ],
+            ["M-3"] = ["BaseMoveTests.A_product_is_built_anew_by_the_same_request_once_for_each_move_of_its_base"],
+            ["M-4"] = ["BaseMoveAccessTests.Only_who_may_still_build_and_pull_the_base_gets_another_build"],
+            ["M-5"] =
+            [
+                "BaseMoveTests.What_nobody_can_build_now_is_built_after_a_restart",
+                "BaseMoveTests.A_base_that_moves_while_it_is_built_on_is_followed_afterwards",
+            ],
+            ["M-6"] =
+            [
+                "BaseMoveTests.What_is_too_much_for_an_hour_is_built_later",
+                "BaseMoveTests.Images_that_stand_on_each_other_are_each_built_once",
+            ],
             ["H-10"] = ["HookTests.A_repository_has_so_many_hooks_at_most"],
             ["V-1"] =
             [

@@ -81,7 +81,7 @@ internal sealed class BuildahEngine(
             network,
             binds,
             ["sh", "-c", BuildScript, "sh", Instructions(file), .. inputs.Command],
-            limits
+            LimitsOf(task.Task)
         );
         var exit = await jail.RunAsync(run, output.Add, cancel);
         output.End(exit.Code == 0 && exit.Exceeded is null);
@@ -195,8 +195,8 @@ internal sealed class BuildahEngine(
                 Root = "subuid",
                 Network = network,
                 Limits = jail.Limits,
-                MemoryBytes = limits.MemoryBytes,
-                DiskBytes = limits.DiskBytes,
+                MemoryBytes = LimitsOf(task).MemoryBytes,
+                DiskBytes = LimitsOf(task).DiskBytes,
                 Processes = limits.Processes,
                 TimeoutSeconds = task.TimeoutSeconds,
                 Engine = Name,
@@ -204,6 +204,14 @@ internal sealed class BuildahEngine(
         );
         return network;
     }
+
+    // What a request asks for it gets, and no more; what it does not speak of is the node's own limit.
+    private BuildLimits LimitsOf(LeaseTask task) =>
+        limits with
+        {
+            MemoryBytes = Math.Min(limits.MemoryBytes, task.Resources?.MemoryBytes ?? long.MaxValue),
+            DiskBytes = Math.Min(limits.DiskBytes, task.Resources?.DiskBytes ?? long.MaxValue),
+        };
 
     private sealed record Inputs(List<string> Command, Func<string, string> Display);
 

@@ -70,22 +70,6 @@ internal sealed record PolicyIssuer
     public TimeSpan ClockSkew { get; init; } = TimeSpan.FromMinutes(1);
 }
 
-/// <summary>How much of what one caller may do; 0 is no limit.</summary>
-internal sealed record PolicyLimits
-{
-    /// <summary>Requests that a logged-in principal may make in a second, on average.</summary>
-    public int RequestsPerSecond { get; init; }
-
-    /// <summary>The same for all anonymous requests of one address.</summary>
-    public int AnonymousRequestsPerSecond { get; init; }
-
-    /// <summary>Requests that may come at once before the average counts, as seconds' worth of it.</summary>
-    public int BurstSeconds { get; init; } = 10;
-
-    /// <summary>Wrong credentials that one address may present in a minute.</summary>
-    public int FailedLoginsPerMinute { get; init; } = 30;
-}
-
 /// <summary>
 /// Who may do what: everything that is not granted is refused, and rules only ever add. Immutable; a changed file is
 /// another policy.
@@ -113,10 +97,15 @@ internal sealed record Policy
     public IReadOnlyList<PolicyRule> Rules { get; init; } = [];
     public PolicyLimits Limits { get; init; } = new();
     public IReadOnlyList<PolicyTrigger> Triggers { get; init; } = [];
+    public IReadOnlyList<PolicyRebuild> Rebuilds { get; init; } = [];
 
     /// <summary>Whether recipes pushed to a repository are built, by the first entry that covers it; null where none does.</summary>
     public PushTriggers? TriggerIn(string repository) =>
         Triggers.FirstOrDefault(t => t.Repositories.Any(p => p.Matches(repository, null)))?.Trigger;
+
+    /// <summary>When a repository's images are built anew, by the first entry that covers it; null where none does.</summary>
+    public RebuildTriggers? RebuildIn(string repository) =>
+        Rebuilds.FirstOrDefault(r => r.Repositories.Any(p => p.Matches(repository, null)))?.Rebuild;
 
     /// <summary>What a principal may do in a repository, whether that exists or not.</summary>
     public Rights RightsOf(Principal principal, string repository)

@@ -11,7 +11,6 @@ internal sealed partial class PolicyReader
     private const string Everybody = "everybody";
     private const string LoggedIn = "authenticated";
     private const string GroupPrefix = "group:";
-    private const int MaxPerSecond = 1_000_000;
     private const int MaxSkewSeconds = 600;
 
     /// <summary>Signatures by a public key; a shared secret or none at all proves nothing about an issuer.</summary>
@@ -55,7 +54,17 @@ internal sealed partial class PolicyReader
 
     private Policy Policy(YamlNode root)
     {
-        var map = _yaml.Map(root, "the policy", "htpasswd", "issuers", "groups", "rules", "limits", "triggers");
+        var map = _yaml.Map(
+            root,
+            "the policy",
+            "htpasswd",
+            "issuers",
+            "groups",
+            "rules",
+            "limits",
+            "triggers",
+            "rebuilds"
+        );
         var issuers = map.TryGetValue("issuers", out var i) ? Issuers(i) : [];
         var groups = new Dictionary<string, IReadOnlyList<Member>>(StringComparer.Ordinal);
         if (map.TryGetValue("groups", out var g))
@@ -88,7 +97,8 @@ internal sealed partial class PolicyReader
             Groups = groups,
             Rules = rules,
             Triggers = map.TryGetValue("triggers", out var t) ? PolicyTrigger.Read(_yaml, t, Patterns) : [],
-            Limits = map.TryGetValue("limits", out var l) ? Limits(l) : new PolicyLimits(),
+            Rebuilds = map.TryGetValue("rebuilds", out var b) ? PolicyRebuild.Read(_yaml, b, Patterns) : [],
+            Limits = map.TryGetValue("limits", out var l) ? PolicyLimits.Read(_yaml, l) : new PolicyLimits(),
         };
     }
 
@@ -355,29 +365,6 @@ internal sealed partial class PolicyReader
         }
 
         return rights;
-    }
-
-    private PolicyLimits Limits(YamlNode node)
-    {
-        var map = _yaml.Map(
-            node,
-            "limits",
-            "requests-per-second",
-            "anonymous-requests-per-second",
-            "burst-seconds",
-            "failed-logins-per-minute"
-        );
-        var limits = new PolicyLimits();
-        return limits with
-        {
-            RequestsPerSecond = Limit("requests-per-second", limits.RequestsPerSecond),
-            AnonymousRequestsPerSecond = Limit("anonymous-requests-per-second", limits.AnonymousRequestsPerSecond),
-            BurstSeconds = Math.Max(1, Limit("burst-seconds", limits.BurstSeconds, max: 3600)),
-            FailedLoginsPerMinute = Limit("failed-logins-per-minute", limits.FailedLoginsPerMinute),
-        };
-
-        int Limit(string key, int standard, int max = MaxPerSecond) =>
-            map.TryGetValue(key, out var value) ? _yaml.Number(value, key, max, standard) : standard;
     }
 
     private Member? Wrong(YamlNode node, string message)

@@ -120,6 +120,14 @@ internal sealed class Requesters(
             .Current.Policy.RightsOf(database.Read(c => Find(c, name)) ?? Principal.Anonymous, repository.Value)
             .HasFlag(Rights.Pull);
 
+    /// <summary>Whether somebody, by the name that stands in a job, may have builds in a repository now.</summary>
+    public bool MayBuild(string name, RepositoryName repository) =>
+        setting.Mode != AccessMode.Policy
+        || (
+            (name == Principal.Anonymous.Name ? Principal.Anonymous : Find(name)) is { } principal
+            && policies.Current.Policy.RightsOf(principal, repository.Value).HasFlag(Rights.Build | Rights.Push)
+        );
+
     private static IReadOnlyList<string> Groups(DbConnection connection, string name) =>
         connection.Scalar<string>("SELECT document FROM access_principals WHERE name = @name", ("name", name))
             is { } document

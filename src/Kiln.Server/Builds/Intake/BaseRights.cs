@@ -1,7 +1,6 @@
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Dockerfiles;
 using Kiln.Oci;
-using Kiln.Server.Registry.Upstreams;
 
 namespace Kiln.Server.Builds.Intake;
 
@@ -12,7 +11,7 @@ internal delegate bool RequesterMayPull(string principal, RepositoryName reposit
 /// A build of somebody else is an answer only for those who may read the bases that it stands on (build-extension,
 /// decision 10): whoever may not has to get a build of their own, which then fails for that reason.
 /// </summary>
-internal sealed class BaseRights(RequesterMayPull mayPull, OwnHosts own, UpstreamTable upstreams)
+internal sealed class BaseRights(RequesterMayPull mayPull, BaseNames names)
 {
     /// <summary>Whether the requester may pull every base of a recipe that is in this registry, copies included.</summary>
     public bool MayUseAll(ResolvedRecipe recipe, JobRequest request, string principal)
@@ -33,7 +32,7 @@ internal sealed class BaseRights(RequesterMayPull mayPull, OwnHosts own, Upstrea
         {
             var stage = file.StageIndex(request.Target);
             var references = new DockerfileBases(file, request.Args!, platform, platform, stage).References();
-            return [.. references.Select(r => Here(r.Written)).OfType<RepositoryName>()];
+            return [.. references.Select(r => names.Here(r.Written)).OfType<RepositoryName>()];
         }
         catch (FormatException)
         {
@@ -41,9 +40,4 @@ internal sealed class BaseRights(RequesterMayPull mayPull, OwnHosts own, Upstrea
             return [];
         }
     }
-
-    private RepositoryName? Here(string written) =>
-        !Reference.TryParse(written, out var reference) ? null
-        : own.All.Contains(reference.Host, StringComparer.OrdinalIgnoreCase) ? reference.Repository
-        : upstreams.Named(reference.Host, reference.Repository);
 }

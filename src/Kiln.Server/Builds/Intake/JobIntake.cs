@@ -75,6 +75,23 @@ internal sealed class JobIntake(
             : null;
     }
 
+    /// <summary>What is to be built because a base has moved (build-extension, section 17); nothing is written.</summary>
+    /// <exception cref="OciException">It is refused.</exception>
+    public async Task<JobPlan> PlanAgainAsync(
+        RepositoryName repository,
+        JobRequest request,
+        string principal,
+        CancellationToken cancel
+    ) =>
+        await PlanAsync(
+            repository,
+            request,
+            await ResolveAsync(repository, request, cancel),
+            JobTriggers.Base,
+            principal,
+            cancel
+        );
+
     // Refused here, nothing of the request stays: not its recipe, and not the repository that it would have made.
     private string Accept(DbTransaction transaction, JobPlan plan, InlineRecipe? recipe, RepeatableRequest? repeatable)
     {
@@ -239,6 +256,8 @@ internal sealed class JobIntake(
             SourceDateEpoch = request.Reproducible?.SourceDateEpoch,
             PinnedBases = request.Reproducible?.Bases is { Count: > 0 } pinned ? pinned : null,
             UseStepCache = useCache,
+            Resources = request.Resources,
+            Backend = request.Backend is { Count: > 0 } backend ? backend : null,
         };
         var key = TaskKey.Of(task, contexts, target.Microarchitecture, node.Engines.Count == 0 ? "" : node.Engines[0]);
         return new PlannedTask(target.Microarchitecture, key.Compute(), task);

@@ -46,6 +46,8 @@ internal static class RecipeDefaults
             Cache = First(layers, r => r.Cache),
             Reproducible = First(layers, r => r.Reproducible),
             Network = First(layers, r => r.Network),
+            Resources = First(layers, r => r.Resources),
+            Backend = First(layers, r => r.Backend),
             TagPolicy = First(layers, r => r.TagPolicy),
             Partial = request.Partial ?? annotations.Partial ?? config.Partial,
             TimeoutSeconds = request.TimeoutSeconds ?? annotations.TimeoutSeconds ?? config.TimeoutSeconds,

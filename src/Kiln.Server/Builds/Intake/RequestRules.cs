@@ -25,6 +25,8 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
     private const int MaxPins = 64;
     private const long MaxEpoch = 253_402_300_799;
     private const int MaxSecrets = 32;
+    private const int MaxBackend = 32;
+    private const int MaxBackendBytes = 256;
 
     /// <summary>Everything here that a request is held against.</summary>
     private sealed record Subject(JobRequest Request, ResolvedRecipe Recipe, NodeAbilities Node, BuildOptions Options);
@@ -105,6 +107,27 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
             s =>
                 Invalid(
                     $"the network '{s.Request.Network}' is not to be had here; there is {string.Join(", ", s.Node.Networks)}"
+                )
+        ),
+        (
+            s => s.Request.Resources?.List().Any(r => r.Value <= 0) is true,
+            s =>
+                Invalid($"resources.{s.Request.Resources!.List().First(r => r.Value <= 0).Name} is a number, 1 or more")
+        ),
+        (
+            s => s.Request.Resources?.Over(s.Node.Resources) is not null,
+            s =>
+                s.Request.Resources!.Over(s.Node.Resources) is var (name, asked, there)
+                    ? Invalid(
+                        $"no build node here has so much for one build: resources.{name} is {asked}, and {there} is the most"
+                    )
+                    : Invalid("")
+        ),
+        (
+            s => s.Request.Backend is { } backend && (backend.Count > MaxBackend || !backend.All(IsBackend)),
+            _ =>
+                Invalid(
+                    $"backend has at most {MaxBackend} names with texts, each pair of at most {MaxBackendBytes} bytes and without control characters"
                 )
         ),
         (
@@ -234,6 +257,11 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
     private static bool IsLabel(string name) => name.Length > 0 && !name.Any(c => c == '=' || char.IsControl(c));
 
     private static bool HasNul(string value) => value.Contains('\0', StringComparison.Ordinal);
+
+    private static bool IsBackend(KeyValuePair<string, string> pair) =>
+        pair.Key.Length > 0
+        && Encoding.UTF8.GetByteCount(pair.Key) + Encoding.UTF8.GetByteCount(pair.Value) <= MaxBackendBytes
+        && !pair.Key.Concat(pair.Value).Any(char.IsControl);
 
     private static bool IsSecretId(string id) =>
         id.Length is > 0 and <= 64 && id.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '.' or '-');

@@ -6,6 +6,7 @@ using Kiln.Server.Audit;
 using Kiln.Server.Builds.Hooks;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Queue;
+using Kiln.Server.Builds.Rebuilds;
 using Kiln.Server.Builds.Secrets;
 using Kiln.Server.Metadata;
 using Kiln.Server.Registry;
@@ -22,6 +23,7 @@ internal sealed class Settlement(
     Subscriptions subscriptions,
     SecretVault secrets,
     JobEvents events,
+    ProductBases bases,
     Wakeups wakeups,
     AuditLog audit,
     Database database,
@@ -96,6 +98,7 @@ internal sealed class Settlement(
                     Principal = job.CreatedBy,
                 }
             );
+            bases.Follow(transaction, job, tasks, tags);
             database.AfterCommit(transaction, () => Record(job, stored.Digest, tags));
             var result = new JobResult
             {

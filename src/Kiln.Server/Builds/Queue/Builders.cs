@@ -38,6 +38,7 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
                     own.Networks,
                     others.Select(o => o.Networks ?? [NetworkModes.Isolated, NetworkModes.None])
                 ),
+                Resources = BuildResources.Most(others.Select(o => o.Resources).Prepend(own.Resources)),
             };
     }
 

@@ -25,6 +25,9 @@ internal sealed class Claims(
     // Requesters in repositories that one look considers for a node that may not build for everybody, oldest first.
     private const int MaxPairs = 1000;
 
+    // What an execution needs, in the order of BuildResources.List.
+    private static readonly IReadOnlyList<string> ResourceColumns = ["cpus", "memory_bytes", "disk_bytes", "gpus"];
+
     /// <summary>Takes an execution for a lease, in the transaction given.</summary>
     /// <returns>Null where there is nothing.</returns>
     public Claimed? Take(DbTransaction transaction, LeaseClaim claim, Claimant by)
@@ -96,6 +99,13 @@ internal sealed class Claims(
     private string? Pick(DbConnection connection, LeaseClaim claim, Claimant by)
     {
         var values = new List<(string, object?)> { ("now", time.Milliseconds()) };
+        var resources = "";
+        foreach (var (had, column) in (claim.Resources ?? new BuildResources()).List().Zip(ResourceColumns))
+        {
+            resources += $" AND e.{column} <= @had_{column}";
+            values.Add(("had_" + column, had.Value ?? 0));
+        }
+
         var networks = claim.Networks is null
             ? ""
             : $"AND (e.network = '' OR e.network IN ({List("network", claim.Networks, values)}))";
@@ -103,7 +113,7 @@ internal sealed class Claims(
             e.state = 'queued' AND e.finished IS NULL AND e.not_before <= @now AND e.queue_deadline > @now
                 AND e.platform IN ({List("platform", claim.Platforms, values)})
                 AND e.recipe_type IN ({List("recipe", claim.Recipes, values)})
-                AND e.format IN ({List("format", claim.Outputs, values)}) {networks}
+                AND e.format IN ({List("format", claim.Outputs, values)}) {networks}{resources}
             """;
         if (by.Repository is not null)
         {

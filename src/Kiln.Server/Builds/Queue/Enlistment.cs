@@ -156,17 +156,7 @@ internal sealed class Enlistment(
             return null;
         }
 
-        var running = connection.Scalar<string>(
-            """
-            SELECT id FROM executions
-            WHERE repository = @repository AND key = @key AND finished IS NULL AND shareable = 1 AND cancel = 0
-                AND (private_to IS NULL OR private_to = @by)
-            ORDER BY id LIMIT 1
-            """,
-            ("repository", repository),
-            ("key", task.Key),
-            ("by", plan.CreatedBy)
-        );
+        var running = Running(connection, repository, plan, task);
         if (running is not null)
         {
             return new Answer(running, Cached: false);
@@ -194,6 +184,29 @@ internal sealed class Enlistment(
         );
         return done is null ? null : new Answer(done, Cached: true);
     }
+
+    // One of the same key, with no less than this one asks for: with less it may fail where this one would not. What runs
+    // may have looked its bases up before one of them moved.
+    private static string? Running(DbConnection connection, long repository, JobPlan plan, PlannedTask task) =>
+        connection.Scalar<string>(
+            """
+            SELECT id FROM executions
+            WHERE repository = @repository AND key = @key AND finished IS NULL AND shareable = 1 AND cancel = 0
+                AND (private_to IS NULL OR private_to = @by) AND (state = 'queued' OR @waits = 0)
+                AND (cpus = @cpus OR (@cpus > 0 AND cpus > @cpus))
+                AND (memory_bytes = @memory OR (@memory > 0 AND memory_bytes > @memory))
+                AND (disk_bytes = @disk OR (@disk > 0 AND disk_bytes > @disk))
+                AND (gpus = @gpus OR (@gpus > 0 AND gpus > @gpus))
+            ORDER BY id LIMIT 1
+            """,
+            [
+                ("repository", repository),
+                ("key", task.Key),
+                ("by", plan.CreatedBy),
+                ("waits", plan.Trigger == JobTriggers.Base ? 1L : 0L),
+                .. Needs(task.Task.Resources),
+            ]
+        );
 
     private static void InsertJob(
         DbTransaction transaction,
@@ -258,36 +271,52 @@ internal sealed class Enlistment(
         transaction.Run(
             """
             INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, network,
-                task, state, queued, queue_deadline)
+                task, state, queued, queue_deadline, cpus, memory_bytes, disk_bytes, gpus)
             VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @network, @task, 'queued', @now,
-                @deadline)
+                @deadline, @cpus, @memory, @disk, @gpus)
             """,
-            ("id", id),
-            ("repository", repository),
-            ("key", task.Key),
-            ("shareable", plan.Shareable ? 1 : 0),
-            ("by", plan.CreatedBy),
-            ("platform", task.Task.Platform.ToString()),
-            ("type", plan.RecipeType),
-            ("format", task.Task.Format),
-            ("network", task.Task.Network),
-            (
-                "task",
-                JsonSerializer.Serialize(
-                    plan is { Refresh: true, Shareable: true }
-                        ? task.Task with
-                        {
-                            Earlier = EarlierResults.Of(transaction.Connection!, repository, task.Key, plan.CreatedBy),
-                        }
-                        : task.Task,
-                    BuildJson.Default.LeaseTask
-                )
-            ),
-            ("now", now),
-            ("deadline", now + (plan.QueueSeconds * 1000L))
+            [
+                ("id", id),
+                ("repository", repository),
+                ("key", task.Key),
+                ("shareable", plan.Shareable ? 1 : 0),
+                ("by", plan.CreatedBy),
+                ("platform", task.Task.Platform.ToString()),
+                ("type", plan.RecipeType),
+                ("format", task.Task.Format),
+                ("network", task.Task.Network),
+                (
+                    "task",
+                    JsonSerializer.Serialize(
+                        plan is { Refresh: true, Shareable: true }
+                            ? task.Task with
+                            {
+                                Earlier = EarlierResults.Of(
+                                    transaction.Connection!,
+                                    repository,
+                                    task.Key,
+                                    plan.CreatedBy
+                                ),
+                            }
+                            : task.Task,
+                        BuildJson.Default.LeaseTask
+                    )
+                ),
+                ("now", now),
+                ("deadline", now + (plan.QueueSeconds * 1000L)),
+                .. Needs(task.Task.Resources),
+            ]
         );
         return id;
     }
+
+    private static (string, object?)[] Needs(BuildResources? resources) =>
+        [
+            ("cpus", (long)(resources?.Cpus ?? 0)),
+            ("memory", resources?.MemoryBytes ?? 0),
+            ("disk", resources?.DiskBytes ?? 0),
+            ("gpus", (long)(resources?.Gpus ?? 0)),
+        ];
 
     // Cached: null for an execution of this job's own, false for one under way, true for one that is done.
     private sealed record Answer(string Execution, bool? Cached);

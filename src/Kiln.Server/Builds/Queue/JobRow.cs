@@ -11,7 +11,7 @@ internal sealed record JobRow
     public const string Columns =
         "j.id, j.repository, r.name, j.created_by, j.trigger, j.recipe_digest, j.recipe_type, j.tags, j.state, "
         + "j.reason, j.message, j.revision, j.cached, j.result, j.created, j.started, j.finished, j.tag_policy, j.tags_seen, "
-        + "j.partial";
+        + "j.partial, j.base_chain";
 
     public required string Id { get; init; }
     public required long RepositoryId { get; init; }
@@ -35,6 +35,9 @@ internal sealed record JobRow
     /// <summary>JSON: where the tags pointed when the job was accepted; those that were not there are left out.</summary>
     public string? TagsSeen { get; init; }
     public bool Partial { get; init; }
+
+    /// <summary>JSON: the tags whose moves led to it, the first one first; null where no base started it.</summary>
+    public string? BaseChain { get; init; }
 
     public static JobRow? Find(DbConnection connection, string id) =>
         connection
@@ -68,6 +71,7 @@ internal sealed record JobRow
             TagPolicy = row.TextOrNull(17),
             TagsSeen = row.TextOrNull(18),
             Partial = row.GetInt64(19) != 0,
+            BaseChain = row.TextOrNull(20),
         };
 }
 

@@ -12,7 +12,7 @@ internal static class BuildsSection
             "What the build service may do, and what a build may use.",
             o => o.Build,
             (o, v) => o with { Build = v },
-            [.. Service, Signing, Bases, .. Queue, .. Pulls, .. Limits]
+            [.. Service, Signing, Bases, .. Queue, .. Pulls, .. Moves, .. Limits]
         );
 
     private static IReadOnlyList<Field<BuildOptions>> Service =>
@@ -218,6 +218,24 @@ internal static class BuildsSection
             {
                 Flag = new("--pull-hold"),
             },
+        ];
+
+    private static IReadOnlyList<Field<BuildOptions>> Moves =>
+        [
+            new Field<BuildOptions, RebuildTriggers>(
+                "rebuild",
+                "When images are built anew without being asked for: off, or on-base-change (a base's tag of this registry or of an upstream moves). The policy may say otherwise for repositories.",
+                Kinds.Choice(("off", RebuildTriggers.Off), ("on-base-change", RebuildTriggers.OnBaseChange)),
+                o => o.Rebuild,
+                (o, v) => o with { Rebuild = v }
+            ),
+            new Field<BuildOptions, int>(
+                "max-rebuilds",
+                "Builds that moved bases may start in one repository in an hour; what is more waits.",
+                Kinds.Whole(1, 1_000_000),
+                o => o.MaxRebuildsPerHour,
+                (o, v) => o with { MaxRebuildsPerHour = v }
+            ),
         ];
 
     private static IReadOnlyList<Field<BuildOptions>> Limits =>

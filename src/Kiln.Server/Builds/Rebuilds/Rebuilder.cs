@@ -1,0 +1,234 @@
+using System.Data.Common;
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.Oci;
+using Kiln.Server.Builds.Intake;
+using Kiln.Server.Builds.Queue;
+using Kiln.Server.Metadata;
+using Kiln.Server.Registry;
+using Microsoft.Extensions.Logging;
+
+namespace Kiln.Server.Builds.Rebuilds;
+
+/// <summary>Whether the images of the repository of a name are built anew when a base moves.</summary>
+internal delegate bool RebuildPolicy(string repository);
+
+/// <summary>Whether somebody, by the name that stands in a job, may have builds in a repository now.</summary>
+internal delegate bool RequesterMayBuild(string principal, RepositoryName repository);
+
+/// <summary>
+/// Starts what a moved base calls for: the same job once more, for the same requester, once for each place to which the
+/// base's tag moves (build-extension, section 17).
+/// </summary>
+internal sealed partial class Rebuilder(
+    JobIntake intake,
+    Enlistment enlistment,
+    RebuildPolicy policy,
+    RequesterMayBuild mayBuild,
+    RequesterMayPull mayPull,
+    Database database,
+    BuildOptions options,
+    TimeProvider time,
+    ILogger<Rebuilder> log
+)
+{
+    // A chain of bases that each stand on the next; nobody stacks more by hand.
+    private const int MaxChain = 16;
+
+    /// <summary>Starts all that is due for a move.</summary>
+    /// <returns>False where something has to wait.</returns>
+    public async Task<bool> FollowAsync(MovedBase moved, CancellationToken cancel)
+    {
+        var settled = true;
+        foreach (var product in database.Read(moved.Stale).Where(p => policy(p.Repository.Value)))
+        {
+            settled &= await RebuildAsync(moved, product, cancel);
+        }
+
+        return settled;
+    }
+
+    private async Task<bool> RebuildAsync(MovedBase moved, StaleProduct product, CancellationToken cancel)
+    {
+        var (job, tasks, tags, chain) = database.Read(c =>
+            JobRow.Find(c, product.Job) is { } row
+                ? (row, TaskRow.Of(c, row.Id), product.TagsOf(c, row), moved.Chain(c))
+                : (null, [], [], (IReadOnlyList<string>)[])
+        );
+        if (job is null || tags.Count == 0)
+        {
+            // Its tags were moved by others.
+            await MarkAsync(moved, product, cancel);
+            return true;
+        }
+
+        if (WhyNot(moved, job, tasks, chain, tags) is { } why)
+        {
+            LogRefused(log, product.Repository, string.Join(',', tags), moved.Name, why);
+            await MarkAsync(moved, product, cancel);
+            return true;
+        }
+
+        try
+        {
+            var plan = await intake.PlanAgainAsync(job.Repository, Again(job, tasks, tags), job.CreatedBy, cancel);
+            return await database.WriteAsync(t => Enlist(t, moved, product, plan, chain), cancel);
+        }
+        catch (OciException e) when (IsForNow(e.Error))
+        {
+            return false;
+        }
+        catch (OciException e)
+        {
+            LogRefused(log, product.Repository, string.Join(',', tags), moved.Name, e.Error.Message);
+            await MarkAsync(moved, product, cancel);
+            return true;
+        }
+    }
+
+    private string? WhyNot(
+        MovedBase moved,
+        JobRow job,
+        List<TaskRow> tasks,
+        IReadOnlyList<string> chain,
+        IReadOnlyList<string> tags
+    ) =>
+        chain.FirstOrDefault(c => tags.Any(tag => c == $"{job.Repository}:{tag}")) is { } own
+            ? $"{own} itself led to that move"
+        : chain.Count > MaxChain ? $"{MaxChain} bases have followed each other"
+        : tasks.Exists(t => TaskOf(t).SecretIds.Count > 0) ? "it was built with secrets, which are not kept"
+        : tasks.Exists(t => TaskOf(t).PinnedBases is { Count: > 0 }) ? "its request says which images its bases are"
+        : !mayBuild(job.CreatedBy, job.Repository) ? $"{job.CreatedBy} may not build there any more"
+        : !mayPull(job.CreatedBy, moved.Repository) ? $"{job.CreatedBy} may not pull the base any more"
+        : null;
+
+    // All of it in one transaction: of several servers one starts it, and after a crash it is started once.
+    private bool Enlist(
+        DbTransaction transaction,
+        MovedBase moved,
+        StaleProduct product,
+        JobPlan plan,
+        IReadOnlyList<string> chain
+    )
+    {
+        var connection = transaction.Connection!;
+        if (BaseMoves.Current(connection, moved.Repository, moved.Tag) is not [var now, ..] || now != moved.Digest)
+        {
+            // It has moved on, which is noted.
+            return true;
+        }
+
+        if (Started(connection, product.Repository) >= options.MaxRebuildsPerHour || IsUnderWay(connection, plan))
+        {
+            return false;
+        }
+
+        if (!product.Mark(transaction, moved))
+        {
+            return true;
+        }
+
+        var (job, fault) = enlistment.Enlist(transaction, plan);
+        if (fault is not null)
+        {
+            throw new OciException(fault);
+        }
+
+        transaction.Run(
+            "UPDATE jobs SET base_chain = @chain WHERE id = @job",
+            ("chain", JsonSerializer.Serialize(chain, BuildJson.Default.IReadOnlyListString)),
+            ("job", job)
+        );
+        database.AfterCommit(transaction, () => LogStarted(log, job!, product.Repository, moved.Name));
+        return true;
+    }
+
+    private Task MarkAsync(MovedBase moved, StaleProduct product, CancellationToken cancel) =>
+        database.WriteAsync(transaction => product.Mark(transaction, moved), cancel);
+
+    // Ids sort by time.
+    private long Started(DbConnection connection, RepositoryName repository) =>
+        connection.Scalar<long>(
+            """
+            SELECT COUNT(*) FROM jobs j JOIN repositories r ON r.id = j.repository
+            WHERE r.name = @repository AND j.id > @since AND j.trigger = 'base'
+            """,
+            ("repository", repository.Value),
+            ("since", Ids.Since(time.GetUtcNow().AddHours(-1)))
+        );
+
+    // One after the other: the one that is accepted first would move the tag from under the next.
+    private static bool IsUnderWay(DbConnection connection, JobPlan plan) =>
+        connection
+            .Query(
+                """
+                SELECT j.tags FROM jobs j JOIN repositories r ON r.id = j.repository
+                WHERE r.name = @repository AND j.finished IS NULL AND j.trigger = 'base'
+                """,
+                row => row.GetString(0),
+                ("repository", plan.Repository.Value)
+            )
+            .Exists(tags =>
+                JsonSerializer
+                    .Deserialize(tags, BuildJson.Default.IReadOnlyListString)!
+                    .Intersect(plan.Tags.Select(t => t.Value), StringComparer.Ordinal)
+                    .Any()
+            );
+
+    private static bool IsForNow(OciError fault) =>
+        fault.Code == ErrorCodes.TooManyRequests || fault.Code == BuildErrors.Disabled;
+
+    private JobRequest Again(JobRow job, List<TaskRow> tasks, IReadOnlyList<string> tags)
+    {
+        var task = TaskOf(tasks[0]);
+        return new JobRequest
+        {
+            Recipe = new RecipeSource { Digest = job.RecipeDigest },
+            Targets =
+            [
+                .. tasks.Select(t => new BuildTarget
+                {
+                    Platform = TaskOf(t).Platform,
+                    Microarchitecture = t.Microarchitecture,
+                }),
+            ],
+            Args = task.Args,
+            Labels = task.Labels,
+            Target = task.Target,
+            Tags = tags,
+            Network = task.Network,
+            // Bases are looked up anew; where they prove to be those of an earlier result, that is the answer.
+            Cache = new CacheOptions { Policy = task.UseStepCache ? CachePolicies.Refresh : CachePolicies.None },
+            Reproducible = task.SourceDateEpoch is { } epoch
+                ? new ReproducibleOptions { SourceDateEpoch = epoch }
+                : null,
+            Resources = task.Resources,
+            Backend = task.Backend,
+            TimeoutSeconds = Math.Min(task.TimeoutSeconds, options.MaxTimeoutSeconds),
+            // What somebody delivers meanwhile is newer.
+            TagPolicy = TagPolicies.IfUnchanged,
+            Partial = job.Partial,
+        };
+    }
+
+    private static LeaseTask TaskOf(TaskRow task) =>
+        JsonSerializer.Deserialize(task.Execution.Task, BuildJson.Default.LeaseTask)!;
+
+    [LoggerMessage(
+        Level = LogLevel.Information,
+        Message = "job {Job} builds {Repository} anew, since {Base} has moved"
+    )]
+    private static partial void LogStarted(ILogger log, string job, RepositoryName repository, string @base);
+
+    [LoggerMessage(
+        Level = LogLevel.Information,
+        Message = "{Repository}:{Tags} is not built anew although {Base} has moved: {Why}"
+    )]
+    private static partial void LogRefused(
+        ILogger log,
+        RepositoryName repository,
+        string tags,
+        string @base,
+        string why
+    );
+}
