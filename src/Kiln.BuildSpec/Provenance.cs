@@ -45,6 +45,9 @@ public sealed record ProvenanceStatement
                 read is null ? "it is empty"
                 : read.Type != StatementType ? $"its _type is {read.Type}"
                 : read.PredicateType != SlsaProvenance ? $"its predicateType is {read.PredicateType}"
+                : read.Subject.Contains(null!) ? "one of its subjects is null"
+                : read.Predicate.BuildDefinition.ResolvedDependencies.Contains(null!)
+                    ? "one of its resolvedDependencies is null"
                 : null;
             return fault is null ? read : null;
         }

@@ -54,6 +54,9 @@ public sealed record SigstoreBundle
             fault =
                 read is null ? "it is empty"
                 : read.MediaType != Type ? $"its mediaType is {read.MediaType}"
+                : read.DsseEnvelope.PayloadType != ProvenanceStatement.MediaType
+                    ? $"its payloadType is {read.DsseEnvelope.PayloadType}"
+                : read.DsseEnvelope.Signatures.Contains(null!) ? "one of its signatures is null"
                 : null;
             return fault is null ? read : null;
         }

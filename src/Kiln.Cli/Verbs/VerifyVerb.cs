@@ -20,6 +20,11 @@ internal static class VerifyVerb
                 "A public key in PEM; only what one of the keys given has signed counts. Without: unsigned, too.",
             HelpName = "FILE",
         };
+        var builders = new Option<string[]>("--builder")
+        {
+            Description = "The builder.id of a build node; only what one of those given has built counts.",
+            HelpName = "URI",
+        };
         var rebuild = new Option<bool>("--rebuild") { Description = "Build it again, and say what differs." };
         var json = new Option<bool>("--json") { Description = "The report as JSON." };
         var insecure = Connection.InsecureOption();
@@ -27,6 +32,7 @@ internal static class VerifyVerb
         {
             what,
             keys,
+            builders,
             rebuild,
             json,
             insecure,
@@ -44,6 +50,7 @@ internal static class VerifyVerb
                             connection.Registry,
                             connection.Builds,
                             trusted,
+                            parsed.GetValue(builders) ?? [],
                             parsed.GetValue(rebuild) ? shell.Error : null
                         ).RunAsync(image, cancel);
                         trusted.ForEach(key => key.Dispose());

@@ -8,11 +8,13 @@ namespace Kiln.Cli.Verification;
 
 /// <summary>Follows images to their provenance, and that to the recipe (build-extension, "Provenance and log").</summary>
 /// <param name="keys">Only what one of them has signed counts; unsigned statements count where there are none.</param>
+/// <param name="builders">Only what one of them has built counts, by <c>builder.id</c>; anybody's where there are none.</param>
 /// <param name="rebuilding">Who is told of builds under way; null where nothing is to be built again.</param>
 internal sealed class ImageVerification(
     RegistryClient registry,
     BuildClient builds,
     IReadOnlyList<ECDsa> keys,
+    IReadOnlyList<string> builders,
     TextWriter? rebuilding
 )
 {
@@ -77,7 +79,10 @@ internal sealed class ImageVerification(
     {
         var signed = attached.Where(a => a.Bundle is { } b && keys.Any(b.IsSignedBy)).ToList();
         var trusted = keys.Count > 0 ? signed : [.. attached];
-        var fitting = trusted.Where(a => a.Statement?.Subject.Any(s => s.Is(image.Digest)) is true).ToList();
+        var fitting = trusted
+            .Where(a => a.Statement?.Subject.Any(s => s.Is(image.Digest)) is true)
+            .Where(a => IsOfABuilder(a.Statement!))
+            .ToList();
         var chosen = fitting
             // Unsigned it is whatever anybody has pushed; the registry's own is what both forms say.
             .OrderByDescending(a => a.Statement!.Predicate.RunDetails.Metadata.FinishedOn ?? "", StringComparer.Ordinal)
@@ -107,7 +112,12 @@ internal sealed class ImageVerification(
         attached.Count == 0 ? "nothing attached to the image says how it was made"
         : keys.Count > 0 && signed.Count == 0 ? $"none of {attached.Count} statements is signed by a key that was given"
         : trusted.FirstOrDefault(a => a.Fault is not null) is { } broken ? $"{broken.Manifest}: {broken.Fault}"
+        : trusted.FirstOrDefault(a => a.Statement is { } s && !IsOfABuilder(s)) is { Statement: { } other }
+            ? $"it was built by {other.Predicate.RunDetails.Builder.Id}, and no --builder names that"
         : "the statement is not about this image: its subject has another digest";
+
+    private bool IsOfABuilder(ProvenanceStatement statement) =>
+        builders.Count == 0 || builders.Contains(statement.Predicate.RunDetails.Builder.Id, StringComparer.Ordinal);
 
     private static void Describe(ProvenanceStatement statement, List<Finding> findings)
     {

@@ -122,8 +122,9 @@ map build "$build"
 # No user namespace more, and none below those: a build that could make its own would be root over mounts in it, and could
 # fill the memory with tmpfs files that belong to no process.
 echo 0 >/proc/sys/user/max_user_namespaces
-echo go >/run/build.go
+# The other one's word first: these pipes have names that COMMAND can open.
 [ -z "$then" ] || echo go >/run/then.go
+echo go >/run/build.go
 rc=0; wait "$build" || rc=$?
 if [ $rc = 0 ] && [ -n "$then" ]; then
 	# Nothing of the first command runs any more.

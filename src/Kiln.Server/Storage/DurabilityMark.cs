@@ -24,7 +24,12 @@ internal sealed partial class DurabilityMark(DataDirectory directory, ILogger<Du
 
         if (directory.Disk.IsSynced)
         {
-            File.Delete(Mark);
+            if (File.Exists(Mark))
+            {
+                // What a relaxed server left that was killed may not be on the disk yet.
+                Posix.FlushFileSystem(directory.Root);
+                File.Delete(Mark);
+            }
         }
         else
         {

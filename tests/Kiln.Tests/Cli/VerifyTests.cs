@@ -80,6 +80,47 @@ public sealed class VerifyTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Only_a_builder_that_is_named_counts()
+    {
+        var job = await BuildAsync();
+        var output = (await _server.GetAsync(job.Id)).Result!.Outputs[0];
+        var statement = ProvenanceStatement.Read(
+            (await AttachedAsync(output.Provenance![1])).DsseEnvelope.Payload,
+            out _
+        )!;
+        var builder = statement.Predicate.RunDetails.Builder.Id;
+
+        Assert.Equal(ExitCodes.Ok, (await VerifyAsync(Image, "--key", Key(_key), "--builder", builder)).Code);
+        var (code, text, _) = await VerifyAsync(Image, "--key", Key(_key), "--builder", builder + "s/mallory");
+
+        Assert.Equal(ExitCodes.NotVerified, code);
+        Assert.Contains($"it was built by {builder}, and no --builder names that", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_somebody_attached_that_is_no_statement_keeps_nobody_from_verifying()
+    {
+        var job = await BuildAsync();
+        var output = (await _server.GetAsync(job.Id)).Result!.Outputs[0];
+        var bundle = JsonNode.Parse((await AttachedAsync(output.Provenance![1])).ToBytes())!;
+        bundle["dsseEnvelope"]!["signatures"] = new JsonArray((JsonNode?)null);
+        await AttachAsync(output.Manifest, SigstoreBundle.Type, Encoding.UTF8.GetBytes(bundle.ToJsonString()));
+        bundle["dsseEnvelope"]!["signatures"] = new JsonArray();
+        bundle["dsseEnvelope"]!["payloadType"] = "text/plain";
+        await AttachAsync(output.Manifest, SigstoreBundle.Type, Encoding.UTF8.GetBytes(bundle.ToJsonString()));
+        var statement = JsonNode.Parse((await AttachedAsync(output.Provenance![1])).DsseEnvelope.Payload)!;
+        statement["subject"] = new JsonArray((JsonNode?)null);
+        await AttachAsync(
+            output.Manifest,
+            ProvenanceStatement.MediaType,
+            Encoding.UTF8.GetBytes(statement.ToJsonString())
+        );
+
+        Assert.Equal(ExitCodes.Ok, (await VerifyAsync(Image, "--key", Key(_key))).Code);
+        Assert.Equal(ExitCodes.Ok, (await VerifyAsync(Image)).Code);
+    }
+
+    [Fact]
     public async Task A_statement_that_somebody_has_changed_is_not_believed()
     {
         var job = await BuildAsync();

@@ -42,7 +42,16 @@ internal sealed partial class Rebuilder(
         var settled = true;
         foreach (var product in database.Read(moved.Stale).Where(p => policy(p.Repository.Value)))
         {
-            settled &= await RebuildAsync(moved, product, cancel);
+            try
+            {
+                settled &= await RebuildAsync(moved, product, cancel);
+            }
+            catch (Exception e) when (!cancel.IsCancellationRequested)
+            {
+                // One that cannot be read keeps no other from being built.
+                LogFault(log, product.Repository, moved.Name, e);
+                settled = false;
+            }
         }
 
         return settled;
@@ -175,8 +184,13 @@ internal sealed partial class Rebuilder(
                     .Any()
             );
 
+    // A store in trouble and a node that is away come back; how long is waited for them, BaseWatch says.
     private static bool IsForNow(OciError fault) =>
-        fault.Code == ErrorCodes.TooManyRequests || fault.Code == BuildErrors.Disabled;
+        fault.Code.Status >= 500
+        || fault.Code == ErrorCodes.TooManyRequests
+        || fault.Code == BuildErrors.Disabled
+        || fault.Code == BuildErrors.PlatformUnsupported
+        || fault.Code == BuildErrors.OutputUnsupported;
 
     private JobRequest Again(JobRow job, List<TaskRow> tasks, IReadOnlyList<string> tags)
     {
@@ -219,6 +233,12 @@ internal sealed partial class Rebuilder(
         Message = "job {Job} builds {Repository} anew, since {Base} has moved"
     )]
     private static partial void LogStarted(ILogger log, string job, RepositoryName repository, string @base);
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "An image of {Repository} could not be built anew for {Base}; that is tried again"
+    )]
+    private static partial void LogFault(ILogger log, RepositoryName repository, string @base, Exception exception);
 
     [LoggerMessage(
         Level = LogLevel.Information,
