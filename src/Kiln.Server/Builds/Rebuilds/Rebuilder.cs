@@ -78,6 +78,12 @@ internal sealed partial class Rebuilder(
             return true;
         }
 
+        if (database.Read(c => Started(c, product.Repository)) >= options.MaxRebuildsPerHour)
+        {
+            // Planning reads recipe and contexts: not each minute for all that has to wait.
+            return false;
+        }
+
         try
         {
             var plan = await intake.PlanAgainAsync(job.Repository, Again(job, tasks, tags), job.CreatedBy, cancel);
