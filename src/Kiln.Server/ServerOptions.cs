@@ -232,6 +232,9 @@ public sealed record BuildOptions
     /// <summary>Builds that moved bases may start in one repository in an hour; what is more waits.</summary>
     public int MaxRebuildsPerHour { get; init; } = 20;
 
+    /// <summary>Builds that moved bases started and that are not done, in the whole registry; what is more waits.</summary>
+    public int MaxRebuildsAtOnce { get; init; } = 50;
+
     /// <summary>What a pull of a tag that is not there may wait for.</summary>
     public PullBuilds PullBuild { get; init; } = PullBuilds.Jobs;
 

@@ -133,6 +133,18 @@ internal sealed class BaseMoveServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Waits until moves were looked at that then had to wait.</summary>
+    public async Task PutOffAsync()
+    {
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(3));
+        var now = Builds.Time!.GetUtcNow().ToUnixTimeMilliseconds();
+        var database = Builds.Services.GetRequiredService<Database>();
+        while (database.Read(c => c.Scalar<long>("SELECT MAX(due) FROM base_moves")) <= now)
+        {
+            await Task.Delay(20, patience.Token);
+        }
+    }
+
     /// <summary>The lease of the next job that a moved base starts; null where none is left.</summary>
     /// <param name="count">Jobs that there are by then.</param>
     public async Task<Lease?> NextAsync(int count)

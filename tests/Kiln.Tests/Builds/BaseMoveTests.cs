@@ -223,6 +223,42 @@ public sealed class BaseMoveTests
     }
 
     [Fact]
+    public async Task What_has_to_wait_is_built_however_long_it_waits()
+    {
+        var bound = 0;
+        await using var server = await BaseMoveServer.StartAsync(
+            b => b with { MaxRebuildsPerHour = bound },
+            fakeTime: true
+        );
+        var first = await server.PushBaseAsync(Os);
+        await server.BuildAsync("?tag=1.0", BaseMoveServer.Recipe(Os), (Os, first));
+        await server.PushBaseAsync(Os);
+        await server.PutOffAsync();
+        server.Builds.Time!.Advance(TimeSpan.FromHours(30));
+        await server.PutOffAsync();
+
+        bound = 1;
+        await server.Builds.RestartAsync();
+        await server.StartedAsync(1, advance: TimeSpan.FromMinutes(10));
+    }
+
+    [Fact]
+    public async Task No_more_are_unfinished_at_a_time_than_the_operator_lets()
+    {
+        await using var server = await BaseMoveServer.StartAsync(b => b with { MaxRebuildsAtOnce = 1 }, fakeTime: true);
+        var first = await server.PushBaseAsync(Os);
+        await server.BuildAsync("?tag=1.0&arg.X=1", BaseMoveServer.Recipe(Os), (Os, first));
+        await server.BuildAsync("?tag=2.0&arg.X=2", BaseMoveServer.Recipe(Os), (Os, first));
+        var second = await server.PushBaseAsync(Os);
+
+        await server.StartedAsync(1);
+        await server.PutOffAsync();
+        Assert.Single(await server.RebuildsAsync());
+        await server.SucceedAsync(await server.ClaimAsync(), (Os, second));
+        await server.StartedAsync(2, advance: TimeSpan.FromMinutes(2));
+    }
+
+    [Fact]
     public async Task What_nobody_can_build_now_is_built_after_a_restart()
     {
         await using var server = await BaseMoveServer.StartAsync(fakeTime: true);

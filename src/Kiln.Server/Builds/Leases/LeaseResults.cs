@@ -110,7 +110,7 @@ internal sealed class LeaseResults(
                     return state;
                 }
             }
-            catch (OciException) when (evidence is { Blobs.Count: > 0 })
+            catch (Exception) when (evidence is { Blobs.Count: > 0 })
             {
                 await DropAsync(evidence);
                 throw;

@@ -29,33 +29,46 @@ internal sealed partial class BaseWatch(
     // After which something that had to wait is tried again.
     private static readonly TimeSpan Pause = TimeSpan.FromMinutes(1);
 
-    // A move that nobody could build for so long is followed no more; the next one is.
+    // A move that nobody could build for so long is followed no more; the next one is. What waits for others has all the time.
     private static readonly TimeSpan Patience = TimeSpan.FromDays(1);
 
     private const int MaxMoves = 100;
+
+    // Tags that upstreams are asked for in one round.
     private const int MaxConfirmed = 1000;
 
+    // The last one that was asked for; the next round goes on behind it.
+    private string _confirmed = "";
+
+    // Beside each other: an upstream that takes its time holds nothing up.
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var confirm = time.GetUtcNow() + ConfirmPeriod;
         try
         {
-            while (!stoppingToken.IsCancellationRequested)
-            {
-                var next = wakeups.Next(BaseMoves.Topic);
-                await TryAsync(() => LookAsync(stoppingToken), stoppingToken);
-                if (time.GetUtcNow() >= confirm)
-                {
-                    await TryAsync(() => ConfirmAsync(stoppingToken), stoppingToken);
-                    confirm = time.GetUtcNow() + ConfirmPeriod;
-                }
-
-                await wakeups.WaitAsync(next, Pause, stoppingToken);
-            }
+            await Task.WhenAll(FollowAsync(stoppingToken), AskAsync(stoppingToken));
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
             // The server stops.
+        }
+    }
+
+    private async Task FollowAsync(CancellationToken cancel)
+    {
+        while (!cancel.IsCancellationRequested)
+        {
+            var next = wakeups.Next(BaseMoves.Topic);
+            await TryAsync(() => LookAsync(cancel), cancel);
+            await wakeups.WaitAsync(next, Pause, cancel);
+        }
+    }
+
+    private async Task AskAsync(CancellationToken cancel)
+    {
+        using var timer = new PeriodicTimer(ConfirmPeriod, time);
+        while (await timer.WaitForNextTickAsync(cancel))
+        {
+            await TryAsync(() => ConfirmAsync(cancel), cancel);
         }
     }
 
@@ -69,17 +82,18 @@ internal sealed partial class BaseWatch(
         {
             foreach (var moved in due)
             {
-                var settled = false;
-                await TryAsync(async () => settled = await rebuilder.FollowAsync(moved, cancel), cancel);
-                await EndAsync(moved, settled, cancel);
+                var outcome = Following.Failed;
+                await TryAsync(async () => outcome = await rebuilder.FollowAsync(moved, cancel), cancel);
+                await EndAsync(moved, outcome, cancel);
             }
         }
     }
 
-    private async Task EndAsync(MovedBase moved, bool settled, CancellationToken cancel)
+    private async Task EndAsync(MovedBase moved, Following outcome, CancellationToken cancel)
     {
         var now = time.GetUtcNow();
-        var tooLate = !settled && now - DateTimeOffset.FromUnixTimeMilliseconds(moved.Since) > Patience;
+        var tooLate =
+            outcome == Following.Failed && now - DateTimeOffset.FromUnixTimeMilliseconds(moved.Since) > Patience;
         if (tooLate)
         {
             LogGivenUp(log, moved.Name);
@@ -88,7 +102,7 @@ internal sealed partial class BaseWatch(
         await database.WriteAsync(
             transaction =>
             {
-                if (settled || tooLate)
+                if (outcome == Following.Settled || tooLate)
                 {
                     moved.Forget(transaction);
                 }
@@ -114,20 +128,23 @@ internal sealed partial class BaseWatch(
                 )
             )
             .Where(row => policy(row.Product))
-            .Select(row => (Base: RepositoryName.Parse(row.Base), row.Tag))
-            .Distinct()
+            .Select(row => (Name: $"{row.Base}:{row.Tag}", Base: RepositoryName.Parse(row.Base), row.Tag))
+            .DistinctBy(row => row.Name)
             .Where(row => upstreams.Of(row.Base) is not null)
+            .OrderBy(row => string.CompareOrdinal(row.Name, _confirmed) <= 0)
+            .ThenBy(row => row.Name, StringComparer.Ordinal)
             .Take(MaxConfirmed)
             .ToList();
-        foreach (var (repository, tag) in watched)
+        foreach (var (name, repository, tag) in watched)
         {
+            _confirmed = name;
             try
             {
                 await copies.RefreshAsync(upstreams.Of(repository)!, repository, digest: null, Tag.Parse(tag), cancel);
             }
-            catch (OciException e)
+            catch (Exception e) when (!cancel.IsCancellationRequested)
             {
-                LogNotConfirmed(log, repository, tag, e.Error.Message);
+                LogNotConfirmed(log, name, e.Message);
             }
         }
     }
@@ -155,7 +172,7 @@ internal sealed partial class BaseWatch(
 
     [LoggerMessage(
         Level = LogLevel.Information,
-        Message = "whether {Repository}:{Tag} has moved could not be found out: {Why}"
+        Message = "whether {Base} has moved could not be found out: {Why}"
     )]
-    private static partial void LogNotConfirmed(ILogger log, RepositoryName repository, string tag, string why);
+    private static partial void LogNotConfirmed(ILogger log, string @base, string why);
 }

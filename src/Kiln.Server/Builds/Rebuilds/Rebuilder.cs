@@ -16,6 +16,19 @@ internal delegate bool RebuildPolicy(string repository);
 /// <summary>Whether somebody, by the name that stands in a job, may have builds in a repository now.</summary>
 internal delegate bool RequesterMayBuild(string principal, RepositoryName repository);
 
+/// <summary>How far a moved base was followed; of several products the greatest counts.</summary>
+internal enum Following
+{
+    /// <summary>Nothing is left to do.</summary>
+    Settled,
+
+    /// <summary>Something could not be built now: a store or node in trouble.</summary>
+    Failed,
+
+    /// <summary>Something has to wait for others to be built.</summary>
+    Waits,
+}
+
 /// <summary>
 /// Starts what a moved base calls for: the same job once more, for the same requester, once for each place to which the
 /// base's tag moves (build-extension, section 17).
@@ -36,29 +49,36 @@ internal sealed partial class Rebuilder(
     private const int MaxChain = 16;
 
     /// <summary>Starts all that is due for a move.</summary>
-    /// <returns>False where something has to wait.</returns>
-    public async Task<bool> FollowAsync(MovedBase moved, CancellationToken cancel)
+    public async Task<Following> FollowAsync(MovedBase moved, CancellationToken cancel)
     {
-        var settled = true;
+        var outcome = Following.Settled;
         foreach (var product in database.Read(moved.Stale).Where(p => policy(p.Repository.Value)))
         {
+            var one = Following.Failed;
             try
             {
-                settled &= await RebuildAsync(moved, product, cancel);
+                one = await RebuildAsync(moved, product, cancel);
             }
             catch (Exception e) when (!cancel.IsCancellationRequested)
             {
                 // One that cannot be read keeps no other from being built.
                 LogFault(log, product.Repository, moved.Name, e);
-                settled = false;
             }
+
+            outcome = one > outcome ? one : outcome;
         }
 
-        return settled;
+        return outcome;
     }
 
-    private async Task<bool> RebuildAsync(MovedBase moved, StaleProduct product, CancellationToken cancel)
+    private async Task<Following> RebuildAsync(MovedBase moved, StaleProduct product, CancellationToken cancel)
     {
+        if (!database.Read(c => HasRoom(c, product.Repository)))
+        {
+            // First of all: planning reads recipe and contexts, and is not for what has to wait.
+            return Following.Waits;
+        }
+
         var (job, tasks, tags, chain) = database.Read(c =>
             JobRow.Find(c, product.Job) is { } row
                 ? (row, TaskRow.Of(c, row.Id), product.TagsOf(c, row), moved.Chain(c))
@@ -68,36 +88,31 @@ internal sealed partial class Rebuilder(
         {
             // Its tags were moved by others.
             await MarkAsync(moved, product, cancel);
-            return true;
+            return Following.Settled;
         }
 
         if (WhyNot(moved, job, tasks, chain, tags) is { } why)
         {
             LogRefused(log, product.Repository, string.Join(',', tags), moved.Name, why);
             await MarkAsync(moved, product, cancel);
-            return true;
-        }
-
-        if (database.Read(c => Started(c, product.Repository)) >= options.MaxRebuildsPerHour)
-        {
-            // Planning reads recipe and contexts: not each minute for all that has to wait.
-            return false;
+            return Following.Settled;
         }
 
         try
         {
             var plan = await intake.PlanAgainAsync(job.Repository, Again(job, tasks, tags), job.CreatedBy, cancel);
-            return await database.WriteAsync(t => Enlist(t, moved, product, plan, chain), cancel);
+            var started = await database.WriteAsync(t => Enlist(t, moved, product, plan, chain), cancel);
+            return started ? Following.Settled : Following.Waits;
         }
         catch (OciException e) when (IsForNow(e.Error))
         {
-            return false;
+            return Following.Failed;
         }
         catch (OciException e)
         {
             LogRefused(log, product.Repository, string.Join(',', tags), moved.Name, e.Error.Message);
             await MarkAsync(moved, product, cancel);
-            return true;
+            return Following.Settled;
         }
     }
 
@@ -133,7 +148,7 @@ internal sealed partial class Rebuilder(
             return true;
         }
 
-        if (Started(connection, product.Repository) >= options.MaxRebuildsPerHour || IsUnderWay(connection, plan))
+        if (!HasRoom(connection, product.Repository) || IsUnderWay(connection, plan))
         {
             return false;
         }
@@ -161,8 +176,9 @@ internal sealed partial class Rebuilder(
     private Task MarkAsync(MovedBase moved, StaleProduct product, CancellationToken cancel) =>
         database.WriteAsync(transaction => product.Mark(transaction, moved), cancel);
 
+    // In the repository in an hour, and in the registry at a time: what people ask for stands behind these in the queue.
     // Ids sort by time.
-    private long Started(DbConnection connection, RepositoryName repository) =>
+    private bool HasRoom(DbConnection connection, RepositoryName repository) =>
         connection.Scalar<long>(
             """
             SELECT COUNT(*) FROM jobs j JOIN repositories r ON r.id = j.repository
@@ -170,7 +186,9 @@ internal sealed partial class Rebuilder(
             """,
             ("repository", repository.Value),
             ("since", Ids.Since(time.GetUtcNow().AddHours(-1)))
-        );
+        ) < options.MaxRebuildsPerHour
+        && connection.Scalar<long>("SELECT COUNT(*) FROM jobs WHERE finished IS NULL AND trigger = 'base'")
+            < options.MaxRebuildsAtOnce;
 
     // One after the other: the one that is accepted first would move the tag from under the next.
     private static bool IsUnderWay(DbConnection connection, JobPlan plan) =>

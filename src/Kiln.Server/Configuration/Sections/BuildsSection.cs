@@ -236,6 +236,13 @@ internal static class BuildsSection
                 o => o.MaxRebuildsPerHour,
                 (o, v) => o with { MaxRebuildsPerHour = v }
             ),
+            new Field<BuildOptions, int>(
+                "max-rebuilds-at-once",
+                "Builds that moved bases started and that are not done, in the whole registry; what is more waits, so that people need not.",
+                Kinds.Whole(1, 1_000_000),
+                o => o.MaxRebuildsAtOnce,
+                (o, v) => o with { MaxRebuildsAtOnce = v }
+            ),
         ];
 
     private static IReadOnlyList<Field<BuildOptions>> Limits =>
