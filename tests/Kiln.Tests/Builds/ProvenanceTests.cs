@@ -4,6 +4,8 @@ using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
 using Kiln.Server;
+using Kiln.Server.Metadata;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Builds;
 
@@ -133,6 +135,38 @@ public sealed class ProvenanceTests
 
         Assert.Null((await server.GetAsync(job.Id)).Result);
         Assert.Empty(await ReferrersAsync(server, image.Digest));
+    }
+
+    [Fact]
+    public async Task What_was_made_for_a_publication_that_failed_is_left_to_the_collector()
+    {
+        TestState.RequireFiles();
+        TestState.RequireOneServer("it looks into the data directory");
+        await using var server = await BuildServer.StartAsync();
+        await server.SubmitAsync("?tag=1.0");
+        var lease = await server.Node.ClaimAsync();
+        var result = new LeaseResult
+        {
+            State = BuildStates.Succeeded,
+            Manifest = await server.Node.PushImageAsync(lease, "hello", lease.Task.Platform),
+        };
+
+        // Asked for first when a tag is set.
+        await server.BreakAsync("tag_bases");
+        await Assert.ThrowsAnyAsync<Exception>(() =>
+            server.Coordinator.CompleteAsync(lease, result, TestContext.Current.CancellationToken)
+        );
+
+        var known = server
+            .Services.GetRequiredService<Database>()
+            .Read(c => c.Query("SELECT digest FROM blobs", row => row.GetString(0)));
+        var stored = Directory
+            .EnumerateFiles(Path.Combine(server.DataDirectory, "blobs", "sha256"), "*", SearchOption.AllDirectories)
+            .Select(file => "sha256:" + Path.GetFileName(file));
+        Assert.Empty(stored.Except(known, StringComparer.Ordinal));
+
+        await server.MendAsync("tag_bases");
+        Assert.True(await server.Coordinator.CompleteAsync(lease, result, TestContext.Current.CancellationToken));
     }
 
     [Fact]
