@@ -58,6 +58,11 @@ public static class StateCheck
             await SnapshotAsync(services, cancel);
         }
 
+        if (!check.Quick)
+        {
+            File.Delete(services.GetRequiredService<DataDirectory>().Unchecked);
+        }
+
         await services.GetRequiredService<JournalLease>().ReleaseAsync(cancel);
         return run.Summary;
     }

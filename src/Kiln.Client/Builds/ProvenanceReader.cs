@@ -37,7 +37,15 @@ public sealed class ProvenanceReader(RegistryClient registry)
             var referrers = await registry.ListReferrersAsync(repository, image, type, cancel);
             foreach (var referrer in referrers.Where(MayBe).Take(MaxStatements))
             {
-                found.Add(await ReadAsync(repository, image, referrer, cancel));
+                try
+                {
+                    found.Add(await ReadAsync(repository, image, referrer, cancel));
+                }
+                catch (RegistryException e) when (e.Fault is RegistryFault.NotFound or RegistryFault.Broken)
+                {
+                    // Whoever may push may attach what cannot be read: that hides nothing.
+                    found.Add(new AttachedProvenance(referrer.Digest, null, null, e.Message));
+                }
             }
         }
 

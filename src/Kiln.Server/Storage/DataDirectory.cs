@@ -9,6 +9,7 @@ namespace Kiln.Server.Storage;
 /// blobs/sha512/…
 /// uploads/ID                      bytes of uploads under way
 /// relaxed                         there while a server with durability: relaxed runs; names the machine's boot
+/// relaxed.unchecked               there from when the machine went down under such a server until kiln fsck has read all
 /// server.id                       which of the servers that share a database this is
 /// keys/secrets.key                encrypts build secrets (mode 0600)
 /// keys/tokens.key                 signs bearer tokens (mode 0600)
@@ -69,6 +70,9 @@ internal sealed class DataDirectory : IDisposable
     public string Keys => Path.Combine(Root, "keys");
     public string Node => Path.Combine(Root, "node");
     public string Journal => Path.Combine(Root, "journal");
+
+    /// <summary>Whether the machine went down under a server that did not wait for its disk, and nobody has checked since.</summary>
+    public string Unchecked => Path.Combine(Root, "relaxed.unchecked");
 
     /// <summary>What kiln fsck --repair took out of the blob store because it was damaged; absent until then.</summary>
     public string Quarantine => Path.Combine(Root, "quarantine");

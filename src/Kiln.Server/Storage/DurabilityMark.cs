@@ -17,21 +17,24 @@ internal sealed partial class DurabilityMark(DataDirectory directory, ILogger<Du
     public Task StartAsync(CancellationToken cancellationToken)
     {
         var boot = File.Exists(BootId) ? File.ReadAllText(BootId).Trim() : "unknown";
-        if (File.Exists(Mark) && File.ReadAllText(Mark) != boot)
+        if (File.Exists(Mark))
+        {
+            if (File.ReadAllText(Mark) != boot)
+            {
+                File.WriteAllText(directory.Unchecked, "");
+            }
+
+            // What a server left that was killed may not be on the disk yet; the mark goes when it is.
+            Posix.FlushFileSystem(directory.Root);
+            File.Delete(Mark);
+        }
+
+        if (File.Exists(directory.Unchecked))
         {
             LogWentDown(log);
         }
 
-        if (directory.Disk.IsSynced)
-        {
-            if (File.Exists(Mark))
-            {
-                // What a relaxed server left that was killed may not be on the disk yet.
-                Posix.FlushFileSystem(directory.Root);
-                File.Delete(Mark);
-            }
-        }
-        else
+        if (!directory.Disk.IsSynced)
         {
             LogRelaxed(log);
             File.WriteAllText(Mark, boot);

@@ -121,6 +121,24 @@ public sealed class VerifyTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_somebody_attached_and_cannot_be_had_keeps_nobody_from_verifying()
+    {
+        TestState.RequireFiles();
+        TestState.RequireOneServer("it looks into the data directory");
+        var job = await BuildAsync();
+        var output = (await _server.GetAsync(job.Id)).Result!.Outputs[0];
+        var text = "no statement"u8.ToArray();
+        await AttachAsync(output.Manifest, ProvenanceStatement.MediaType, text);
+        File.Delete(
+            Directory
+                .EnumerateFiles(_server.DataDirectory, Digest.Of(text).Encoded, SearchOption.AllDirectories)
+                .Single()
+        );
+
+        Assert.Equal(ExitCodes.Ok, (await VerifyAsync(Image, "--key", Key(_key))).Code);
+    }
+
+    [Fact]
     public async Task A_statement_that_somebody_has_changed_is_not_believed()
     {
         var job = await BuildAsync();

@@ -170,9 +170,6 @@ internal sealed partial class BaseWatch(
     )]
     private static partial void LogGivenUp(ILogger log, string @base);
 
-    [LoggerMessage(
-        Level = LogLevel.Information,
-        Message = "whether {Base} has moved could not be found out: {Why}"
-    )]
+    [LoggerMessage(Level = LogLevel.Information, Message = "whether {Base} has moved could not be found out: {Why}")]
     private static partial void LogNotConfirmed(ILogger log, string @base, string why);
 }
