@@ -96,16 +96,14 @@ internal sealed record Policy
         new Dictionary<string, IReadOnlyList<Member>>();
     public IReadOnlyList<PolicyRule> Rules { get; init; } = [];
     public PolicyLimits Limits { get; init; } = new();
-    public IReadOnlyList<PolicyTrigger> Triggers { get; init; } = [];
-    public IReadOnlyList<PolicyRebuild> Rebuilds { get; init; } = [];
+    public IReadOnlyList<RepositoryRule<PushTriggers>> Triggers { get; init; } = [];
+    public IReadOnlyList<RepositoryRule<RebuildTriggers>> Rebuilds { get; init; } = [];
 
     /// <summary>Whether recipes pushed to a repository are built, by the first entry that covers it; null where none does.</summary>
-    public PushTriggers? TriggerIn(string repository) =>
-        Triggers.FirstOrDefault(t => t.Repositories.Any(p => p.Matches(repository, null)))?.Trigger;
+    public PushTriggers? TriggerIn(string repository) => Triggers.In(repository);
 
     /// <summary>When a repository's images are built anew, by the first entry that covers it; null where none does.</summary>
-    public RebuildTriggers? RebuildIn(string repository) =>
-        Rebuilds.FirstOrDefault(r => r.Repositories.Any(p => p.Matches(repository, null)))?.Rebuild;
+    public RebuildTriggers? RebuildIn(string repository) => Rebuilds.In(repository);
 
     /// <summary>What a principal may do in a repository, whether that exists or not.</summary>
     public Rights RightsOf(Principal principal, string repository)

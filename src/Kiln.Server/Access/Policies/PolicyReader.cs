@@ -96,8 +96,12 @@ internal sealed partial class PolicyReader
             Issuers = issuers,
             Groups = groups,
             Rules = rules,
-            Triggers = map.TryGetValue("triggers", out var t) ? PolicyTrigger.Read(_yaml, t, Patterns) : [],
-            Rebuilds = map.TryGetValue("rebuilds", out var b) ? PolicyRebuild.Read(_yaml, b, Patterns) : [],
+            Triggers = map.TryGetValue("triggers", out var t)
+                ? RepositoryRules.Read(_yaml, t, "triggers", RepositoryRules.Triggers, Patterns)
+                : [],
+            Rebuilds = map.TryGetValue("rebuilds", out var b)
+                ? RepositoryRules.Read(_yaml, b, "rebuilds", RepositoryRules.Rebuilds, Patterns)
+                : [],
             Limits = map.TryGetValue("limits", out var l) ? PolicyLimits.Read(_yaml, l) : new PolicyLimits(),
         };
     }
