@@ -32,13 +32,20 @@ internal sealed partial class LeasedBuild(
     private static readonly TimeSpan DeliveryPause = TimeSpan.FromSeconds(3);
     private Func<Task>? _keepSteps;
 
-    /// <summary>Builds and reports. <paramref name="stop"/> ends the build and gives the lease back.</summary>
+    /// <summary>The time that was given to this process is up, however much of it the build could have had.</summary>
+    public CancellationToken TimeUp { get; init; }
+
+    /// <summary>
+    /// Builds and reports. <paramref name="stop"/> ends the build and gives the lease back, or leaves it to whoever started
+    /// this process (<see cref="NodeOptions.LeavesLease"/>).
+    /// </summary>
     public async Task RunAsync(CancellationToken stop)
     {
         LogClaimed(log, lease.Execution, lease.Repository, lease.Attempt);
         var home = directory.CreateBuild(lease.Id);
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(lease.Task.TimeoutSeconds), time);
-        using var any = CancellationTokenSource.CreateLinkedTokenSource(stop, timeout.Token, _report.Canceled);
+        using var late = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, TimeUp);
+        using var any = CancellationTokenSource.CreateLinkedTokenSource(stop, late.Token, _report.Canceled);
         _report.Begin();
         var reporting = _report.RunAsync();
         try
@@ -51,7 +58,10 @@ internal sealed partial class LeasedBuild(
             else if (stop.IsCancellationRequested && result.State != BuildStates.Succeeded)
             {
                 await _report.FinishAsync(reporting);
-                await coordinator.GiveBackAsync(lease, CancellationToken.None);
+                if (!options.LeavesLease)
+                {
+                    await coordinator.GiveBackAsync(lease, CancellationToken.None);
+                }
             }
             else
             {
@@ -119,12 +129,18 @@ internal sealed partial class LeasedBuild(
         && e is not RegistryException { Fault: RegistryFault.Refused or RegistryFault.NotAllowed };
 
     private LeaseResult Classify(LeaseResult result, bool timedOut) =>
-        result.State == BuildStates.Canceled && timedOut
+        result.State != BuildStates.Canceled ? result
+        : timedOut
             ? Failed(
                 FailureReasons.Timeout,
-                $"the build ran longer than {lease.Task.TimeoutSeconds} s and was ended; ask for more with timeoutSeconds, up to this registry's limit"
+                $"the build ran longer than {lease.Task.TimeoutSeconds} s and was ended; ask for more with timeoutSeconds, up to the limit of this registry and its nodes"
             )
-            : result;
+        : TimeUp.IsCancellationRequested && !_report.Canceled.IsCancellationRequested
+            ? Failed(
+                FailureReasons.Timeout,
+                "the time that the batch system gave to this build is up, and it was ended"
+            )
+        : result;
 
     private async Task<LeaseResult> ResultAsync(string home, CancellationToken cancel)
     {

@@ -12,6 +12,9 @@ public sealed record NodeOptions
     public IReadOnlyDictionary<string, string>? Labels { get; init; }
     public bool Unsafe { get; init; }
     public bool AllowHostNetwork { get; init; }
+
+    /// <summary>On a stop the lease is left as it is, for whoever started this process to judge; else it is given back.</summary>
+    public bool LeavesLease { get; init; }
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
 
     public long MemoryBytes { get; init; } = 8L << 30;

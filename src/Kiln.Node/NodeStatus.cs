@@ -47,6 +47,12 @@ public sealed record NodeAbilities
     /// <summary>What there is for one build; of several nodes the most.</summary>
     public BuildResources Resources { get; init; } = new();
 
+    /// <summary>The kinds of machines that it starts builds on; null where it is one itself.</summary>
+    public IReadOnlyList<OfferedType>? Types { get; init; }
+
+    /// <summary>How long its leases are to live after each sign of life; null for what the registry thinks right.</summary>
+    public int? LeaseSeconds { get; init; }
+
     /// <summary>Why nothing can be built; null where something can.</summary>
     public string? Unavailable { get; init; }
 

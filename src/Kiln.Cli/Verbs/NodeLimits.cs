@@ -39,6 +39,10 @@ internal sealed class NodeLimits
         return limits;
     }
 
+    /// <summary>The builds at a time, where the command line says them.</summary>
+    public int? Given(ParseResult parsed) =>
+        parsed.GetResult(_concurrent) is { Implicit: false } ? parsed.GetValue(_concurrent) : null;
+
     /// <summary>The same node with what the command line says.</summary>
     public NodeOptions Apply(NodeOptions options, ParseResult parsed) =>
         options with

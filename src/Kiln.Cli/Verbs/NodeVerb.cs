@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text;
 using Kiln.Client;
 using Kiln.Node;
+using Kiln.Node.Launchers;
 using Kiln.Node.Remote;
 using Microsoft.Extensions.Logging;
 
@@ -10,11 +11,10 @@ namespace Kiln.Cli.Verbs;
 /// <summary><c>kiln node</c>: builds for a registry that is somewhere else. It only dials out.</summary>
 internal static class NodeVerb
 {
-    private static readonly Option<string> Server = new("--server")
+    private static readonly Option<string?> Server = new("--server")
     {
         Description = "The registry to build for, for example https://registry.example.org.",
         HelpName = "URL",
-        Required = true,
     };
 
     private static readonly Option<FileInfo?> Token = new("--token-file")
@@ -67,15 +67,27 @@ internal static class NodeVerb
             insecure,
         };
         var limits = NodeLimits.On(command);
+        var launching = LauncherSettings.On(command);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
                     shell,
                     () =>
                     {
+                        if (launching.JobOf(parsed) is { } job)
+                        {
+                            return NodeJob.RunAsync(job, shell, cancel);
+                        }
+
                         var directory = Path.GetFullPath(parsed.GetRequiredValue(data));
                         var (node, remote) = Read(parsed, directory, parsed.GetValue(insecure) ?? []);
-                        return RunAsync(limits.Apply(node, parsed), remote, shell, cancel);
+                        return RunAsync(
+                            limits.Apply(node, parsed),
+                            launching.Read(parsed, limits),
+                            remote,
+                            shell,
+                            cancel
+                        );
                     }
                 )
         );
@@ -88,7 +100,10 @@ internal static class NodeVerb
         IReadOnlyList<string> insecure
     )
     {
-        var (host, plain) = HostOf(parsed.GetRequiredValue(Server));
+        var (host, plain) = HostOf(
+            parsed.GetValue(Server)
+                ?? throw CommandFailure.Usage("--server is missing: the registry to build for, http[s]://HOST[:PORT]")
+        );
         string[] spoken = [.. insecure, .. plain ? new[] { host } : []];
         var node = new NodeOptions
         {
@@ -111,17 +126,13 @@ internal static class NodeVerb
 
     private static async Task<int> RunAsync(
         NodeOptions options,
+        LauncherOptions launching,
         RemoteServer remote,
         Shell shell,
         CancellationToken cancel
     )
     {
-        using var logs = LoggerFactory.Create(logging =>
-            logging
-                .AddSimpleConsole(console => console.SingleLine = true)
-                .SetMinimumLevel(LogLevel.Warning)
-                .AddFilter("Kiln", LogLevel.Information)
-        );
+        using var logs = NodeJob.Logs();
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         using var interrupts = new Progress.Interrupts();
         var signal = StopAtSignalAsync(interrupts, stop);
@@ -132,11 +143,16 @@ internal static class NodeVerb
         await using var held = Hold(options.Directory);
         using var coordinator = new HttpCoordinator(remote, shell.Time);
         var status = new NodeStatus();
-        using var node = new BuildNode(options, status, shell.Time, logs.CreateLogger<BuildNode>());
+        var log = logs.CreateLogger<BuildNode>();
+        using var launcher = LauncherSettings.Make(launching, options, remote, shell.Time, log);
+        options = launching.Kind == LauncherKind.Local ? options : options with { Concurrency = launching.Jobs };
+        using var node = new BuildNode(launcher, options, status, shell.Time, log);
         await node.PrepareAsync(stop.Token);
         if (status.Abilities.Unavailable is { } why)
         {
-            throw CommandFailure.NotPossible($"this machine cannot build: {why}");
+            throw CommandFailure.NotPossible(
+                launching.Kind == LauncherKind.Local ? $"this machine cannot build: {why}" : why
+            );
         }
 
         await shell.Error.WriteLineAsync($"building for {remote.Host} as {options.Name}");

@@ -29,7 +29,15 @@ public sealed class NodeProcess(Machine machine, Server server) : IAsyncDisposab
     private readonly string _directory = machine.In($"node-{Guid.NewGuid():N}");
     private Process? _process;
 
+    /// <summary>What else is said to <c>kiln node</c>.</summary>
+    public IReadOnlyList<string> Options { get; init; } = [];
+
+    /// <summary>What else stands in its environment, as <c>NAME=value</c>.</summary>
+    public IReadOnlyList<string> Variables { get; init; } = [];
+
     public string LogFile => Path.Combine(_directory, "node.log");
+
+    public string DataDirectory => Path.Combine(_directory, "data");
 
     public string Log() => File.Exists(LogFile) ? File.ReadAllText(LogFile) : "(no log)";
 
@@ -38,7 +46,18 @@ public sealed class NodeProcess(Machine machine, Server server) : IAsyncDisposab
     {
         machine.RunAsUser("mkdir", "-p", _directory).Ok();
         var before = Log().Split("building for ").Length;
-        string[] node = [.. machine.Kiln, "node", "--server", $"http://{server.Host}", "--data", $"{_directory}/data"];
+        string[] node =
+        [
+            "env",
+            .. Variables,
+            .. machine.Kiln,
+            "node",
+            "--server",
+            $"http://{server.Host}",
+            "--data",
+            DataDirectory,
+            .. Options,
+        ];
         _process = Process.Start(machine.AsUser(["sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", LogFile, .. node]))!;
         _process.StandardInput.Close();
         var clock = Stopwatch.StartNew();

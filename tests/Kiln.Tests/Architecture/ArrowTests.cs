@@ -67,6 +67,8 @@ public sealed partial class ArrowTests
     /// <summary>Folders of the node, and those that each may use.</summary>
     private static readonly Dictionary<string, string[]> NodeFolders = new(StringComparer.Ordinal)
     {
+        // What starts builds: in this process, or by a batch system whose jobs speak HTTP to the registry themselves.
+        ["Launchers"] = ["Engines", "Fetching", "Sandbox", "Remote"],
         ["Fetching"] = ["Engines"],
         ["Publishing"] = ["Engines"],
         ["Remote"] = [],

@@ -1,4 +1,5 @@
 using Kiln.Node;
+using Kiln.Node.Launchers;
 using Kiln.Server.Storage;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -33,7 +34,7 @@ internal sealed class LocalNode(
             FreeDiskFloorBytes = options.FreeDiskFloorBytes,
             MaxContextBytes = options.MaxContextBytes,
         };
-        using var worker = new BuildNode(node, status, time, log);
+        using var worker = new BuildNode(new LocalLauncher(node, time, log), node, status, time, log);
         try
         {
             await worker.PrepareAsync(stoppingToken);

@@ -1,0 +1,192 @@
+using Kiln.BuildSpec;
+using Kiln.Node.Launchers.Command;
+using Kiln.Node.Launchers.Slurm;
+using Kiln.Node.Remote;
+using Microsoft.Extensions.Logging;
+
+namespace Kiln.Node.Launchers;
+
+/// <summary>
+/// Has builds done by jobs of a batch system, which schedules, accounts and kills. No build runs here, and no more than its
+/// operator has listed can be asked for.
+/// </summary>
+public sealed partial class BatchLauncher : ILauncher
+{
+    /// <summary>What every job's name begins with; the lease's id follows.</summary>
+    public const string NamePrefix = "kiln-";
+
+    private readonly LauncherOptions _options;
+    private readonly NodeOptions _node;
+    private readonly RemoteServer _remote;
+    private readonly TimeProvider _time;
+    private readonly ILogger _log;
+    private readonly IBatchSystem _system;
+    private readonly BatchDesk _desk;
+    private readonly string _folders;
+    private readonly CancellationTokenSource _over = new();
+    private Task _speaking = Task.CompletedTask;
+
+    public BatchLauncher(LauncherOptions options, NodeOptions node, RemoteServer remote, TimeProvider time, ILogger log)
+    {
+        (_options, _node, _remote, _time, _log) = (options, node, remote, time, log);
+        _system = options.Kind == LauncherKind.Slurm ? new SlurmSystem() : new CommandSystem(options);
+        _desk = new BatchDesk(_system, options.Interval, options.MaxWait, time, log);
+        _folders = Path.Combine(Path.GetFullPath(node.Directory), "jobs");
+    }
+
+    public async Task<NodeAbilities> PrepareAsync(CancellationToken cancel)
+    {
+        if (await _system.UnavailableAsync(cancel) is { } why)
+        {
+            return NodeAbilities.None(why);
+        }
+
+        var types = _options.Types;
+        LogReady(_log, _system.Name, string.Join(", ", types.Select(t => t.Name)));
+        return new NodeAbilities
+        {
+            Engines = [],
+            Platforms = [.. types.SelectMany(t => t.Platforms).Distinct()],
+            RecipeTypes = [RecipeTypes.Dockerfile],
+            Networks = [.. types.SelectMany(t => t.Networks).Distinct(StringComparer.Ordinal)],
+            Resources = BuildResources.Most(types.Select(TypeChoice.ResourcesOf)),
+            Types = [.. types.Select(TypeChoice.Offer)],
+            LeaseSeconds = _options.LeaseSeconds,
+        };
+    }
+
+    public IReadOnlyList<Task> Resume(IBuildCoordinator coordinator, CancellationToken stop)
+    {
+        _speaking = _desk.RunAsync(_over.Token);
+        var left = LaunchFolder.Left(_folders);
+        if (left.Count > 0)
+        {
+            LogFound(_log, left.Count);
+        }
+
+        return [.. left.Select(folder => ResumeAsync(folder, coordinator, stop))];
+    }
+
+    public async Task RunAsync(Lease lease, IBuildCoordinator coordinator, CancellationToken stop)
+    {
+        var (shape, refusal) = TypeChoice.Choose(_options.Types, lease.Task);
+        if (shape is null)
+        {
+            await coordinator.CompleteAsync(
+                lease,
+                new LeaseResult
+                {
+                    State = BuildStates.Failed,
+                    Reason = FailureReasons.NoBuilder,
+                    Message = refusal,
+                },
+                stop
+            );
+            return;
+        }
+
+        var now = _time.GetUtcNow();
+        var record = new LaunchRecord
+        {
+            Lease = lease with { Task = lease.Task with { Secrets = null } },
+            Type = shape.Type.Name,
+            Begun = now,
+        };
+        var folder = LaunchFolder.Create(_folders, record, HandoverOf(lease, shape), Script);
+        await LiveAsync(folder, TicketOf(folder, shape), coordinator, stop);
+    }
+
+    public void Dispose()
+    {
+        _over.Cancel();
+        _over.Dispose();
+    }
+
+    // Secrets are not in the record: a build that was never submitted is submitted with what lies there for its job.
+    private async Task ResumeAsync(LaunchFolder folder, IBuildCoordinator coordinator, CancellationToken stop)
+    {
+        var record = folder.Record;
+        var types = _options.Types.Where(t => t.Name == record.Type).ToList();
+        var (shape, _) = TypeChoice.Choose(types.Count > 0 ? types : _options.Types, record.Lease.Task);
+        shape ??= new JobShape(_options.Types[0], 1, 0, 0, 0, new Dictionary<string, string>());
+        var ticket = TicketOf(folder, shape);
+        ticket.HasRun = !folder.IsUntouched;
+        if (record.Job is { } job)
+        {
+            ticket.Remember(job);
+        }
+        else
+        {
+            ticket.DoubtfulSince = _time.GetUtcNow();
+        }
+
+        await LiveAsync(folder, ticket, coordinator, stop);
+    }
+
+    private Task LiveAsync(
+        LaunchFolder folder,
+        BatchTicket ticket,
+        IBuildCoordinator coordinator,
+        CancellationToken stop
+    ) => new LaunchedBuild(folder, ticket, _desk, coordinator, _system.Name, _time, _log).RunAsync(stop);
+
+    private static BatchTicket TicketOf(LaunchFolder folder, JobShape shape) =>
+        new(
+            new BatchOrder(NamePrefix + folder.Record.Lease.Id, shape, folder.Script, folder.Output),
+            folder.Record.Begun
+        )
+        {
+            Became = folder.Became,
+            IsUntouched = () => folder.IsUntouched,
+        };
+
+    private JobHandover HandoverOf(Lease lease, JobShape shape) =>
+        new()
+        {
+            Lease = lease with { Task = lease.Task with { TimeoutSeconds = shape.Seconds } },
+            Server = _remote.Host,
+            InsecureRegistries = _remote.InsecureRegistries,
+            Type = shape.Type.Name,
+            Scratch = _options.Scratch,
+            MemoryBytes = shape.MemoryBytes,
+            DiskBytes = shape.Type.DiskBytes,
+            Processes = _node.Processes,
+            MaxContextBytes = _node.MaxContextBytes,
+            Unsafe = _node.Unsafe,
+            AllowHostNetwork = _node.AllowHostNetwork,
+        };
+
+    // What batch systems show to everybody: nothing in it is secret.
+    private string Script(string directory)
+    {
+        var program = _options.Program.Count > 0 ? _options.Program : OwnProgram();
+        var command = string.Join(' ', program.Concat(["node", "--run-lease", directory]).Select(Quote));
+        return $$"""
+            #!/bin/sh
+            # A build of Kiln. What it builds, and with which credential, is in a file that only its owner can read.
+            PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+            HOME=${HOME:-/}
+            export PATH HOME
+            {{_options.Setup}}
+            exec {{command}}
+
+            """;
+    }
+
+    // The native file, or the program that runs it and what it runs.
+    private static IReadOnlyList<string> OwnProgram()
+    {
+        var process = Environment.ProcessPath ?? "kiln";
+        return Path.GetFileNameWithoutExtension(process) == "dotnet"
+            ? [process, Path.GetFullPath(Environment.GetCommandLineArgs()[0])]
+            : [process];
+    }
+
+    private static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Builds are jobs of {System}, of the types {Types}")]
+    private static partial void LogReady(ILogger log, string system, string types);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Count} builds of an earlier process are looked for")]
+    private static partial void LogFound(ILogger log, int count);
+}

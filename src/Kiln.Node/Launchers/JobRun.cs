@@ -1,0 +1,117 @@
+using System.Text;
+using Kiln.BuildSpec;
+using Kiln.Node.Remote;
+using Kiln.Oci;
+using Microsoft.Extensions.Logging;
+
+namespace Kiln.Node.Launchers;
+
+/// <summary>
+/// One build in a job of a batch system: what is handed over is fetched, built and published from here, with the lease's
+/// own credential. What the build leaves on this machine is removed with the job.
+/// </summary>
+public sealed partial class JobRun(JobHandover handover, Func<string, string?> variable, TimeProvider time, ILogger log)
+{
+    private const string Prefix = "kiln-job-";
+
+    // The batch system's word for this job, for people.
+    private static readonly string[] JobVariables = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"];
+
+    /// <summary>Builds.</summary>
+    /// <param name="timeUp">The batch system is about to end the job for its time.</param>
+    /// <param name="stop">The job is being ended; why, the node that submitted it will know.</param>
+    public async Task RunAsync(CancellationToken timeUp, CancellationToken stop)
+    {
+        var root = handover.Scratch ?? variable("TMPDIR") ?? Path.GetTempPath();
+        using var scratch = new JobScratch(root, Prefix + handover.Lease.Id);
+        var options = new NodeOptions
+        {
+            Directory = scratch.Directory,
+            Name = Environment.MachineName,
+            LeavesLease = true,
+            Unsafe = handover.Unsafe,
+            AllowHostNetwork = handover.AllowHostNetwork,
+            InsecureRegistries = handover.InsecureRegistries,
+            MemoryBytes = handover.MemoryBytes,
+            DiskBytes = handover.DiskBytes,
+            Processes = handover.Processes,
+            MaxContextBytes = handover.MaxContextBytes,
+        };
+        using var launcher = new LocalLauncher(options, time, log) { TimeUp = timeUp };
+        try
+        {
+            using var coordinator = new HttpCoordinator(
+                new RemoteServer
+                {
+                    Host = handover.Server,
+                    InsecureRegistries = handover.InsecureRegistries,
+                    Spool = Path.Combine(scratch.Directory, "spool"),
+                },
+                time
+            );
+            foreach (var left in JobScratch.Left(root, Prefix))
+            {
+                await launcher.RemoveAsync(left, stop);
+            }
+
+            await BuildAsync(launcher, coordinator, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            // The job is ended before its build has begun.
+        }
+        catch (LeaseLostException e)
+        {
+            LogLost(log, e.Message);
+        }
+        finally
+        {
+            await launcher.RemoveAsync(scratch.Directory, CancellationToken.None);
+        }
+    }
+
+    private async Task BuildAsync(LocalLauncher launcher, HttpCoordinator coordinator, CancellationToken stop)
+    {
+        var lease = handover.Lease;
+        await coordinator.AppendLogAsync(lease, Encoding.UTF8.GetBytes($"[{Where()}]\n"), stop);
+        var abilities = await launcher.PrepareAsync(stop);
+        if (Unfit(abilities, lease.Task.Platform) is { } why)
+        {
+            await coordinator.CompleteAsync(
+                lease,
+                new LeaseResult
+                {
+                    State = BuildStates.Failed,
+                    Reason = FailureReasons.SystemError,
+                    Message =
+                        $"{Environment.MachineName}, a machine of the type '{handover.Type}', cannot build this: {why}",
+                    // The next one may be another machine.
+                    Retryable = true,
+                },
+                stop
+            );
+            return;
+        }
+
+        await launcher.RunAsync(lease, coordinator, stop);
+    }
+
+    private string Where()
+    {
+        var job = JobVariables.Select(variable).FirstOrDefault(id => id is { Length: > 0 });
+        var partition = variable("SLURM_JOB_PARTITION") is { Length: > 0 } name ? $", partition {name}" : "";
+        return $"{(job is null ? "a job" : $"job {job}")} on {variable("SLURMD_NODENAME") ?? Environment.MachineName}{partition}, type {handover.Type}";
+    }
+
+    private static string? Unfit(NodeAbilities abilities, Platform wanted) =>
+        abilities.Unavailable
+        ?? (
+            !abilities.Platforms.Any(p => p.Os == wanted.Os && p.Architecture == wanted.Architecture)
+                ? $"it is {string.Join(", ", abilities.Platforms)}, not {wanted}; the type names the wrong machines"
+            : X86Level.Lacks(wanted) ? $"it is no {wanted}; the type names the wrong machines"
+            : null
+        );
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The lease is over: {Why}")]
+    private static partial void LogLost(ILogger log, string why);
+}

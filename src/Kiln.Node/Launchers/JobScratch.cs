@@ -1,0 +1,62 @@
+namespace Kiln.Node.Launchers;
+
+/// <summary>
+/// A job's own directory on its machine's disk, held by a lock so that a later job knows which ones were left by jobs that
+/// were killed.
+/// </summary>
+internal sealed class JobScratch : IDisposable
+{
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+    private readonly string _lock;
+    private readonly FileStream _held;
+
+    /// <exception cref="IOException">It cannot be made there.</exception>
+    public JobScratch(string root, string name)
+    {
+        Directory = Path.Combine(root, name);
+        _lock = Directory + ".lock";
+        _held = new FileStream(
+            _lock,
+            new FileStreamOptions
+            {
+                Mode = FileMode.OpenOrCreate,
+                Access = FileAccess.ReadWrite,
+                Share = FileShare.None,
+                UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+            }
+        );
+        System.IO.Directory.CreateDirectory(Directory, OwnerOnly);
+    }
+
+    public string Directory { get; }
+
+    /// <summary>What killed jobs of this user have left in <paramref name="root"/>; each is this job's to remove.</summary>
+    public static IEnumerable<string> Left(string root, string prefix)
+    {
+        foreach (var file in System.IO.Directory.EnumerateFiles(root, prefix + "*.lock"))
+        {
+            FileStream held;
+            try
+            {
+                held = new FileStream(file, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Its job lives, or is another user's.
+                continue;
+            }
+
+            using (held)
+            {
+                yield return file[..^".lock".Length];
+                File.Delete(file);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        File.Delete(_lock);
+        _held.Dispose();
+    }
+}

@@ -1,0 +1,187 @@
+using Kiln.BuildSpec;
+using Kiln.Client;
+using Kiln.Client.Registry;
+using Kiln.Node.Engines;
+using Kiln.Node.Engines.Buildah;
+using Kiln.Node.Fetching;
+using Kiln.Node.Sandbox;
+using Microsoft.Extensions.Logging;
+
+namespace Kiln.Node.Launchers;
+
+/// <summary>Builds in this process, on this machine.</summary>
+public sealed partial class LocalLauncher : ILauncher
+{
+    private static readonly TimeSpan ProbeTime = TimeSpan.FromMinutes(1);
+
+    private readonly NodeOptions _options;
+    private readonly NodeDirectory _directory;
+    private readonly TimeProvider _time;
+    private readonly ILogger _log;
+    private readonly RegistryClient _client;
+    private readonly BaseShelf _shelf;
+    private readonly BaseFetcher _fetcher;
+    private readonly BuildLimits _limits;
+    private Jail _jail;
+    private IEngine? _engine;
+
+    public LocalLauncher(NodeOptions options, TimeProvider time, ILogger log)
+    {
+        _options = options;
+        _time = time;
+        _log = log;
+        _directory = new NodeDirectory(options.Directory);
+        _client = new RegistryClient(
+            new RegistryClientOptions { InsecureRegistries = options.InsecureRegistries, Time = time }
+        );
+        _limits = new BuildLimits(
+            options.MemoryBytes,
+            options.DiskBytes,
+            options.Processes,
+            options.FreeDiskFloorBytes
+        );
+        _jail = new Jail(_directory.Root, time);
+        _shelf = new BaseShelf(_directory.Bases, options.MaxBases, options.MaxBaseBytes, SweepAsync);
+        _fetcher = new BaseFetcher(_client, _shelf, options.DiskBytes);
+    }
+
+    /// <summary>Says that whoever gave this process its time takes it back: builds end as those do that took too long.</summary>
+    public CancellationToken TimeUp { get; init; }
+
+    public async Task<NodeAbilities> PrepareAsync(CancellationToken cancel)
+    {
+        _directory.DeleteSecrets();
+        var (probe, unavailable) = await ProbeAsync(cancel);
+        if (probe is null && _options.Unsafe)
+        {
+            _jail = new Jail(_directory.Root, _time) { Apart = false };
+            (probe, unavailable) = await ProbeAsync(cancel);
+        }
+
+        if (probe is null)
+        {
+            LogUnavailable(_log, unavailable!);
+            return NodeAbilities.None(unavailable!);
+        }
+
+        var steps = new StepCache(_directory.Steps, _jail);
+        foreach (
+            var left in Directory
+                .EnumerateDirectories(_directory.Builds)
+                .Concat(_shelf.Leftovers())
+                .Concat(steps.Leftovers())
+                .ToList()
+        )
+        {
+            await SweepAsync(left, cancel);
+        }
+
+        _jail.Prepare(probe.NetworkFor(NetworkModes.Isolated), _limits);
+        _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
+        LogReady(_log, probe.Name, Network(probe));
+        return new NodeAbilities
+        {
+            Engines = [_engine.Name],
+            Platforms = _engine.Abilities.Platforms,
+            RecipeTypes = _engine.Abilities.RecipeTypes,
+            Networks = _engine.Abilities.Networks,
+            Resources = Resources,
+        };
+    }
+
+    public async Task RunAsync(Lease lease, IBuildCoordinator coordinator, CancellationToken stop)
+    {
+        using var build = new LeasedBuild(
+            lease,
+            coordinator,
+            _engine ?? throw new InvalidOperationException("nothing can be built here"),
+            _fetcher,
+            _directory,
+            _options,
+            _time,
+            _log
+        )
+        {
+            TimeUp = TimeUp,
+        };
+        await build.RunAsync(stop);
+    }
+
+    /// <summary>
+    /// Removes a directory of builds, also what in it belongs to subordinate ids. Its own, where nothing will be built any more.
+    /// </summary>
+    public async Task RemoveAsync(string directory, CancellationToken cancel)
+    {
+        if (Path.GetFullPath(directory) == _directory.Root)
+        {
+            _jail.Dispose();
+        }
+
+        await SweepAsync(directory, cancel);
+    }
+
+    public void Dispose()
+    {
+        _jail.Dispose();
+        _client.Dispose();
+    }
+
+    private BuildResources Resources =>
+        new()
+        {
+            Cpus = Environment.ProcessorCount,
+            MemoryBytes = _options.MemoryBytes,
+            DiskBytes = _options.DiskBytes,
+        };
+
+    private static string Network(BuildahProbe probe) =>
+        !probe.Apart ? "host, and not kept apart from this account (--unsafe-builds)"
+        : probe.NoNetwork is null ? "isolated"
+        : $"none ({probe.NoNetwork})";
+
+    private async Task<(BuildahProbe? Probe, string? Unavailable)> ProbeAsync(CancellationToken cancel)
+    {
+        using var over = new CancellationTokenSource(ProbeTime, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, over.Token);
+        try
+        {
+            return await BuildahProbe.RunAsync(
+                _jail,
+                _directory.Root,
+                _limits,
+                _options.AllowHostNetwork,
+                either.Token
+            );
+        }
+        catch (Exception e) when (!cancel.IsCancellationRequested)
+        {
+            LogFault(_log, e);
+            return (null, $"the build node could not try out this machine: {e.Message}");
+        }
+    }
+
+    private async Task SweepAsync(string left, CancellationToken cancel)
+    {
+        try
+        {
+            await _jail.RemoveAsync(left, cancel);
+        }
+        catch (Exception e) when (e is SandboxException or IOException && !cancel.IsCancellationRequested)
+        {
+            // It takes room, no more; the next start tries again.
+            LogNotSwept(_log, left, e);
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Building with {Engine}, network {Network}")]
+    private static partial void LogReady(ILogger log, string engine, string network);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Nothing is built here: {Why}")]
+    private static partial void LogUnavailable(ILogger log, string why);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Directory} could not be removed")]
+    private static partial void LogNotSwept(ILogger log, string directory, Exception exception);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The build node met a fault")]
+    private static partial void LogFault(ILogger log, Exception exception);
+}

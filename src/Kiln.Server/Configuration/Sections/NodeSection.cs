@@ -1,0 +1,254 @@
+using Kiln.Node.Launchers;
+using Kiln.Oci;
+
+namespace Kiln.Server.Configuration.Sections;
+
+/// <summary>The file of <c>kiln node --config</c>: what builds may be started on, and how.</summary>
+internal static class NodeSection
+{
+    private static readonly TimeSpan ShortestTime = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan LongestTime = TimeSpan.FromDays(30);
+
+    public static Shape<LauncherOptions> File { get; } =
+        new("the configuration", [.. How, .. Where, .. Commands]) { Check = Check };
+
+    private static Field<LauncherOptions>[] How =>
+        [
+            new Field<LauncherOptions, LauncherKind>(
+                "launcher",
+                "What starts the builds: the node itself, Slurm, or the site's own commands.",
+                Kinds.Choice(
+                    ("local", LauncherKind.Local),
+                    ("slurm", LauncherKind.Slurm),
+                    ("command", LauncherKind.Command)
+                ),
+                o => o.Kind,
+                (o, v) => o with { Kind = v }
+            ),
+            new Field<LauncherOptions, int>(
+                "jobs",
+                "Builds that are with the batch system at one time, waiting ones included.",
+                Kinds.Whole(1, 10_000),
+                o => o.Jobs,
+                (o, v) => o with { Jobs = v }
+            ),
+            new Field<LauncherOptions, TimeSpan>(
+                "longest-wait",
+                "How long a build may wait in the batch system's queue.",
+                Kinds.Duration(TimeSpan.FromMinutes(1), LongestTime),
+                o => o.MaxWait,
+                (o, v) => o with { MaxWait = v }
+            ),
+            new Field<LauncherOptions, TimeSpan>(
+                "interval",
+                "The least time between two questions to the batch system.",
+                Kinds.Duration(TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10)),
+                o => o.Interval,
+                (o, v) => o with { Interval = v }
+            ),
+            new Field<LauncherOptions, TimeSpan>(
+                "restart-time",
+                "What a restart of the node may take without losing what waits; the registry may allow less.",
+                Kinds.Duration(TimeSpan.FromSeconds(10), TimeSpan.FromHours(1)),
+                o => TimeSpan.FromSeconds(o.LeaseSeconds),
+                (o, v) => o with { LeaseSeconds = (int)v.TotalSeconds }
+            ),
+        ];
+
+    private static Field<LauncherOptions>[] Where =>
+        [
+            new Field<LauncherOptions, IReadOnlyList<NodeType>>(
+                "types",
+                "The kinds of machines that builds may be started on, in the order of preference.",
+                Kinds.ListOf(NodeTypeSection.Shape, () => new NodeType()),
+                o => o.Types,
+                (o, v) => o with { Types = v }
+            ),
+            new Field<LauncherOptions, string>(
+                "scratch",
+                "A directory on the disk of each of those machines; what the batch system has in TMPDIR otherwise.",
+                Kinds.File,
+                o => o.Scratch,
+                (o, v) => o with { Scratch = v }
+            ),
+            new Field<LauncherOptions, IReadOnlyList<string>>(
+                "program",
+                "How kiln is called on those machines; by the path that it has here otherwise.",
+                Kinds.ListOf(Kinds.Text),
+                o => o.Program,
+                (o, v) => o with { Program = v }
+            ),
+            new Field<LauncherOptions, string>(
+                "setup",
+                "Shell that runs on those machines before kiln, for example: module load buildah.",
+                Kinds.Text,
+                o => o.Setup,
+                (o, v) => o with { Setup = v }
+            ),
+        ];
+
+    private static Field<LauncherOptions>[] Commands =>
+        [
+            Command("submit", "takes a job", o => o.Submit, (o, v) => o with { Submit = v }),
+            Command("status", "says where jobs are", o => o.Status, (o, v) => o with { Status = v }),
+            Command("cancel", "ends jobs", o => o.Cancel, (o, v) => o with { Cancel = v }),
+        ];
+
+    private static Field<LauncherOptions> Command(
+        string key,
+        string does,
+        Func<LauncherOptions, IReadOnlyList<string>> get,
+        Func<LauncherOptions, IReadOnlyList<string>, LauncherOptions> set
+    ) =>
+        new Field<LauncherOptions, IReadOnlyList<string>>(
+            key,
+            $"With launcher: command, the program that {does}, and its arguments.",
+            Kinds.ListOf(Kinds.Text),
+            get,
+            set
+        );
+
+    private static string? Check(LauncherOptions options) =>
+        options.Kind == LauncherKind.Local ? null
+        : options.Types.Count == 0 ? "it needs 'types': what builds may be started on"
+        : options.Types.GroupBy(t => t.Name).FirstOrDefault(g => g.Count() > 1) is { } twice
+            ? $"two types are called '{twice.Key}'"
+        : options.Types.FirstOrDefault(t => t.Time < ShortestTime) is { } brief
+            ? $"the type '{brief.Name}' has less than {ShortestTime.TotalMinutes:0} minutes, of which two are for what is around a build"
+        : options.Kind == LauncherKind.Command
+        && (options.Submit.Count == 0 || options.Status.Count == 0 || options.Cancel.Count == 0)
+            ? "launcher: command needs 'submit', 'status' and 'cancel'"
+        : null;
+}
+
+/// <summary>One kind of machine.</summary>
+internal static class NodeTypeSection
+{
+    private const int MaxNumber = 1_000_000;
+    private const long MaxBytes = 1L << 50;
+
+    public static Shape<NodeType> Shape { get; } = new("a type", [.. Asked, .. Usual, .. Told]);
+
+    private static Field<NodeType>[] Asked =>
+        [
+            new Field<NodeType, string>(
+                "name",
+                "How it is called in messages.",
+                Kinds.Checked("NAME", _ => null),
+                t => t.Name.Length == 0 ? null : t.Name,
+                (t, v) => t with { Name = v }
+            )
+            {
+                IsRequired = true,
+            },
+            new Field<NodeType, IReadOnlyList<string>>(
+                "platforms",
+                "What it builds for: linux/amd64, or linux/amd64/v3 where all its machines are of that level.",
+                Kinds.ListOf(
+                    Kinds.Checked(
+                        "PLATFORM",
+                        text => Platform.TryParse(text, out _) ? null : $"'{text}' is not os/architecture[/variant]"
+                    )
+                ),
+                t => [.. t.Platforms.Select(p => p.ToString())],
+                (t, v) => t with { Platforms = [.. v.Select(Platform.Parse)] }
+            )
+            {
+                IsRequired = true,
+            },
+            Most("cpus", "Processors", t => t.Cpus, (t, v) => t with { Cpus = v }, 1),
+            MostBytes("memory", "Memory", t => t.MemoryBytes, (t, v) => t with { MemoryBytes = v }),
+            MostBytes("disk", "Disk space", t => t.DiskBytes, (t, v) => t with { DiskBytes = v }),
+            Most("gpus", "GPUs", t => t.Gpus, (t, v) => t with { Gpus = v }, 0),
+            new Field<NodeType, TimeSpan>(
+                "time",
+                "The most that a job may take, of which two minutes are for what is around its build.",
+                Kinds.Duration(TimeSpan.FromMinutes(1), TimeSpan.FromDays(30)),
+                t => t.Time,
+                (t, v) => t with { Time = v }
+            ),
+            new Field<NodeType, IReadOnlyList<string>>(
+                "networks",
+                "The networks that builds can have there.",
+                Kinds.ListOf(Kinds.Text),
+                t => t.Networks,
+                (t, v) => t with { Networks = v }
+            ),
+        ];
+
+    private static Field<NodeType>[] Usual =>
+        [
+            new Field<NodeType, int?>(
+                "default-cpus",
+                "Processors of a build that does not say; two otherwise.",
+                new OptionalKind<int>(Kinds.Whole(1, MaxNumber)),
+                t => t.DefaultCpus,
+                (t, v) => t with { DefaultCpus = v }
+            ),
+            new Field<NodeType, long?>(
+                "default-memory",
+                "Memory of a build that does not say; 4 GiB otherwise.",
+                new OptionalKind<long>(Kinds.Size(1 << 20, MaxBytes)),
+                t => t.DefaultMemoryBytes,
+                (t, v) => t with { DefaultMemoryBytes = v }
+            ),
+        ];
+
+    private static Field<NodeType>[] Told =>
+        [
+            .. NodeType.Places.Select(name => new Field<NodeType, string>(
+                name,
+                $"The {name} of its jobs.",
+                Kinds.Text,
+                t => t.Place.GetValueOrDefault(name),
+                (t, v) => t with { Place = new Dictionary<string, string>(t.Place) { [name] = v } }
+            )),
+            new Field<NodeType, string>(
+                "gpu-option",
+                "How GPUs are asked for; {gpus} is their number.",
+                Kinds.Text,
+                t => t.GpuOption,
+                (t, v) => t with { GpuOption = v }
+            ),
+            new Field<NodeType, IReadOnlyList<string>>(
+                "arguments",
+                "What else the batch system is told.",
+                Kinds.ListOf(Kinds.Text),
+                t => t.Arguments,
+                (t, v) => t with { Arguments = v }
+            ),
+            new Section<NodeType, IReadOnlyDictionary<string, IReadOnlyList<string>>>(
+                "backend",
+                "What a request may choose with its 'backend', and the values that it may choose; * for any.",
+                t => t.Backend,
+                (t, v) => t with { Backend = v },
+                [
+                    .. NodeType.Places.Select(name => new Field<
+                        IReadOnlyDictionary<string, IReadOnlyList<string>>,
+                        IReadOnlyList<string>
+                    >(
+                        name,
+                        $"The values of {name} that a request may choose.",
+                        Kinds.ListOf(Kinds.Text),
+                        b => b.GetValueOrDefault(name),
+                        (b, v) => new Dictionary<string, IReadOnlyList<string>>(b) { [name] = v }
+                    )),
+                ]
+            ),
+        ];
+
+    private static Field<NodeType> Most(
+        string key,
+        string what,
+        Func<NodeType, int> get,
+        Func<NodeType, int, NodeType> set,
+        int least
+    ) => new Field<NodeType, int>(key, $"{what} that one build may ask for.", Kinds.Whole(least, MaxNumber), get, set);
+
+    private static Field<NodeType> MostBytes(
+        string key,
+        string what,
+        Func<NodeType, long> get,
+        Func<NodeType, long, NodeType> set
+    ) => new Field<NodeType, long>(key, $"{what} that one build may ask for.", Kinds.Size(1 << 20, MaxBytes), get, set);
+}
