@@ -60,6 +60,12 @@ public static class RecipeAnnotations
     public const string Outputs = Prefix + "outputs";
     public const string Target = Prefix + "target";
     public const string Trigger = Prefix + "trigger";
+
+    /// <summary>The value of <see cref="Trigger"/> that asks for no build.</summary>
+    public const string TriggerNone = "none";
+
+    /// <summary>The value of <see cref="Trigger"/> that asks for one, where it has to be asked for.</summary>
+    public const string TriggerPush = "push";
     public const string Timeout = Prefix + "timeout";
     public const string Microarchitectures = Prefix + "microarchitectures";
 

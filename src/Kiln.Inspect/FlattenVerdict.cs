@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace Kiln.Inspect;
 
 /// <summary>
@@ -80,8 +78,4 @@ public sealed record FlattenVerdict
             Reasons = [.. findings.Select(f => f.Text).Take(MaxReasons)],
         };
     }
-
-    /// <summary>The measures in one line: <c>uids=1;gids=1;setid=0;caps=0</c>.</summary>
-    public static string Evidence(int owners, int groups, int setId, int capabilities) =>
-        string.Create(CultureInfo.InvariantCulture, $"uids={owners};gids={groups};setid={setId};caps={capabilities}");
 }

@@ -24,7 +24,7 @@ internal static class BuildService
         services.AddSingleton(_ => Status(options));
         services.AddSingleton<RecipeReader>().AddSingleton<InlineRecipes>().AddSingleton<ContextTrees>();
         services.AddSingleton<AwaitedTags>().AddSingleton<JobKeys>();
-        services.AddSingleton<RequestRules>().AddSingleton<JobIntake>().AddSingleton<IPushTrigger, PushIntake>();
+        services.AddSingleton<BuildOffers>().AddSingleton<JobIntake>().AddSingleton<IPushTrigger, PushIntake>();
         services.AddSingleton<Executions>().AddSingleton<Subscriptions>().AddSingleton<Enlistment>();
         services.AddSingleton<BaseNames>().AddSingleton<BaseRights>().AddSingleton<BasePlaces>();
         services.AddSingleton<ProductBases>().AddSingleton<Rebuilder>();

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Kiln.Server.Builds.Intake;
 using Microsoft.Extensions.Primitives;

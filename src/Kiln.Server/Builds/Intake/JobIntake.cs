@@ -1,6 +1,6 @@
 using System.Data.Common;
 using Kiln.BuildSpec;
-using Kiln.Node;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Kiln.Server.Builds.Queue;
 using Kiln.Server.Metadata;
@@ -15,7 +15,7 @@ internal sealed class JobIntake(
     RecipeReader recipes,
     InlineRecipes inline,
     ContextTrees trees,
-    RequestRules rules,
+    BuildOffers offers,
     BaseRights bases,
     Enlistment enlistment,
     JobKeys keys,
@@ -39,7 +39,7 @@ internal sealed class JobIntake(
             repeatable,
             async () =>
             {
-                await rules.RequireBuilderAsync(principal, cancel);
+                await offers.RequireAsync(principal, cancel);
                 var recipe = await ResolveAsync(repository, request, cancel);
                 var plan = await PlanAsync(repository, request, recipe, JobTriggers.Request, principal, cancel);
                 string Accepted(DbTransaction transaction) => Accept(transaction, plan, recipe.Inline, repeatable);
@@ -134,9 +134,9 @@ internal sealed class JobIntake(
         CancellationToken cancel
     )
     {
-        var node = await rules.RequireBuilderAsync(principal, cancel);
-        var full = Complete(RecipeDefaults.Merge(request, recipe.Annotations, recipe.Config), recipe, node);
-        rules.Check(full, recipe, node);
+        var offer = await offers.RequireAsync(principal, cancel);
+        var full = RequestPlan.Complete(request, recipe, offer);
+        RequestRules.Check(full, recipe, offer);
         var contexts = await trees.OfAsync(repository, recipe.Contexts, cancel);
         var useCache = full.Cache?.Policy != CachePolicies.None;
         return new JobPlan
@@ -147,7 +147,12 @@ internal sealed class JobIntake(
             RecipeDigest = recipe.Artifact,
             RecipeType = recipe.Type,
             Tags = [.. full.Tags!.Distinct().Select(Tag.Parse)],
-            Tasks = [.. full.Targets!.Select(target => Task(full, recipe, target, contexts, node, useCache))],
+            Tasks =
+            [
+                .. full.Targets!.Select(target =>
+                    Task(RequestPlan.TaskOf(full, recipe, target), contexts, target, offer)
+                ),
+            ],
             Secrets = full.Secrets!,
             Shareable = useCache && full.Secrets!.Count == 0 && bases.MayUseAll(recipe, full, principal),
             TagPolicy = full.TagPolicy,
@@ -209,57 +214,19 @@ internal sealed class JobIntake(
         return InlineRecipes.Read(type, source.Data, contexts);
     }
 
-    // The registry's own defaults, for what nobody said.
-    private JobRequest Complete(JobRequest request, ResolvedRecipe recipe, NodeAbilities node) =>
-        request with
-        {
-            Tags = request.Tags ?? recipe.ImpliedTags,
-            Targets =
-            [
-                .. (request.Targets ?? [new BuildTarget { Platform = node.Platforms[0] }])
-                    .Select(BuildTargets.Normalize)
-                    .DistinctBy(t => (t.Platform, t.Microarchitecture)),
-            ],
-            Outputs = request.Outputs ?? [new BuildOutput { Format = BuildOutput.Oci }],
-            Args = request.Args ?? new Dictionary<string, string>(),
-            Labels = request.Labels ?? new Dictionary<string, string>(),
-            Secrets = request.Secrets ?? [],
-            Network =
-                request.Network
-                ?? (node.Networks.Contains(NetworkModes.Isolated) ? NetworkModes.Isolated : NetworkModes.None),
-            TimeoutSeconds = request.TimeoutSeconds ?? options.DefaultTimeoutSeconds,
-            QueueSeconds = request.QueueSeconds ?? options.MaxQueueSeconds,
-        };
-
     private static PlannedTask Task(
-        JobRequest request,
-        ResolvedRecipe recipe,
-        BuildTarget target,
+        LeaseTask task,
         IReadOnlyList<Digest> contexts,
-        NodeAbilities node,
-        bool useCache
+        BuildTarget target,
+        BuildOffer offer
     )
     {
-        var task = new LeaseTask
-        {
-            Platform = target.Platform,
-            Format = BuildOutput.Oci,
-            RecipeType = recipe.Type,
-            Recipe = recipe.Blob,
-            Contexts = recipe.Contexts,
-            Args = request.Args!,
-            Target = string.IsNullOrEmpty(request.Target) ? null : request.Target,
-            Labels = request.Labels!,
-            SecretIds = [.. request.Secrets!.Select(s => s.Id).Order(StringComparer.Ordinal)],
-            Network = request.Network!,
-            TimeoutSeconds = request.TimeoutSeconds!.Value,
-            SourceDateEpoch = request.Reproducible?.SourceDateEpoch,
-            PinnedBases = request.Reproducible?.Bases is { Count: > 0 } pinned ? pinned : null,
-            UseStepCache = useCache,
-            Resources = request.Resources,
-            Backend = request.Backend is { Count: > 0 } backend ? backend : null,
-        };
-        var key = TaskKey.Of(task, contexts, target.Microarchitecture, node.Engines.Count == 0 ? "" : node.Engines[0]);
+        var key = TaskKey.Of(
+            task,
+            contexts,
+            target.Microarchitecture,
+            offer.Engines.Count == 0 ? "" : offer.Engines[0]
+        );
         return new PlannedTask(target.Microarchitecture, key.Compute(), task);
     }
 }

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Kiln.Server.Builds.Queue;
 using Kiln.Server.Registry;
@@ -15,12 +16,6 @@ internal delegate PushTriggers TriggerPolicy(string repository);
 internal sealed class PushIntake(RecipeReader recipes, JobIntake intake, Enlistment enlistment, TriggerPolicy policy)
     : IPushTrigger
 {
-    /// <summary>The value of <c>build.trigger</c> that asks for no build.</summary>
-    private const string NoTrigger = "none";
-
-    /// <summary>The value that asks for one, where it has to be asked for.</summary>
-    private const string OnPush = "push";
-
     public async Task<PushReaction?> PrepareAsync(
         ManifestPush push,
         Digest digest,
@@ -29,7 +24,7 @@ internal sealed class PushIntake(RecipeReader recipes, JobIntake intake, Enlistm
     )
     {
         var asked = manifest.Annotations?.GetValueOrDefault(RecipeAnnotations.Trigger);
-        if (!RecipeArtifact.Is(manifest) || asked == NoTrigger)
+        if (!RecipeArtifact.Is(manifest) || asked == RecipeAnnotations.TriggerNone)
         {
             return null;
         }
@@ -38,9 +33,11 @@ internal sealed class PushIntake(RecipeReader recipes, JobIntake intake, Enlistm
         {
             case PushTriggers.Off:
                 return (_, _) => Refused($"a push starts none in repository {push.Repository}; ask for one");
-            case PushTriggers.OptIn when asked != OnPush:
+            case PushTriggers.OptIn when asked != RecipeAnnotations.TriggerPush:
                 return (_, _) =>
-                    Refused($"a push starts one here only with the annotation {RecipeAnnotations.Trigger}={OnPush}");
+                    Refused(
+                        $"a push starts one here only with the annotation {RecipeAnnotations.Trigger}={RecipeAnnotations.TriggerPush}"
+                    );
         }
 
         if (!push.MayBuild)

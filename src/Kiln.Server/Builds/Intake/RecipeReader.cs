@@ -1,44 +1,21 @@
 using System.Text;
-using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Kiln.Server.Registry;
 
 namespace Kiln.Server.Builds.Intake;
 
-/// <summary>A recipe as a build needs it, wherever it came from.</summary>
-internal sealed record ResolvedRecipe
+/// <summary>A recipe of a request.</summary>
+internal sealed record ResolvedRecipe : RecipeContent
 {
-    /// <summary>Digest of the recipe artifact's manifest.</summary>
-    public required Digest Artifact { get; init; }
-
-    /// <inheritdoc cref="RecipeTypes"/>
-    public required string Type { get; init; }
-
-    /// <summary>The recipe blob.</summary>
-    public required Descriptor Blob { get; init; }
-    public required string Text { get; init; }
-    public required IReadOnlyList<LeaseContext> Contexts { get; init; }
-
-    /// <summary>What the artifact's annotations and config ask for.</summary>
-    public JobRequest Annotations { get; init; } = new();
-    public JobRequest Config { get; init; } = new();
-
     /// <summary>What is to be stored for it once the request is accepted; null where it is in the repository.</summary>
     public InlineRecipe? Inline { get; init; }
-
-    /// <summary>Tags that point at the artifact: no product may take them.</summary>
-    public IReadOnlyList<string> OwnTags { get; init; } = [];
-
-    /// <summary>The tags that its own tag stands for, where it says nothing else: <c>1.0.recipe</c> delivers <c>1.0</c>.</summary>
-    public IReadOnlyList<string> ImpliedTags { get; init; } = [];
 }
 
 /// <summary>Reads recipe artifacts out of their repositories.</summary>
 internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, BuildOptions options)
 {
-    private const int MaxConfigBytes = 1 << 20;
-
     /// <summary>Reads the artifact that a request names.</summary>
     /// <exception cref="OciException">It is not there, or no recipe.</exception>
     public async Task<ResolvedRecipe> ReadAsync(
@@ -101,39 +78,18 @@ internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, 
             Annotations = RecipeDefaults.FromAnnotations(manifest.Annotations),
             Config = await ReadConfigAsync(repository, manifest.Config!, cancel),
             OwnTags = own,
-            ImpliedTags = [.. implying.Where(IsRecipeTag).Select(t => t[..^RecipeAnnotations.RecipeTagSuffix.Length])],
+            ImpliedTags = RecipeContent.Implied(implying),
         };
     }
-
-    private static bool IsRecipeTag(string tag) =>
-        tag.Length > RecipeAnnotations.RecipeTagSuffix.Length
-        && tag.EndsWith(RecipeAnnotations.RecipeTagSuffix, StringComparison.Ordinal);
 
     private async Task<JobRequest> ReadConfigAsync(
         RepositoryName repository,
         Descriptor config,
         CancellationToken cancel
-    )
-    {
-        if (config.MediaType != BuildMediaTypes.RecipeConfig)
-        {
-            return new JobRequest();
-        }
-
-        var json = await ReadBlobAsync(repository, config, MaxConfigBytes, cancel);
-        try
-        {
-            var request =
-                JsonSerializer.Deserialize(json, BuildJson.Default.JobRequest) ?? throw new JsonException("it is null");
-            return request.MemberWithNull() is { } member
-                ? throw new JsonException($"{member} has an item that is null")
-                : request;
-        }
-        catch (JsonException e)
-        {
-            throw new OciException(BuildErrors.RecipeInvalid, $"the recipe's config is not valid: {e.Message}");
-        }
-    }
+    ) =>
+        config.MediaType == BuildMediaTypes.RecipeConfig
+            ? RecipeContent.ReadConfig(await ReadBlobAsync(repository, config, RecipeContent.MaxConfigBytes, cancel))
+            : new JobRequest();
 
     private async Task<byte[]> ReadBlobAsync(
         RepositoryName repository,

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Products;
 using Kiln.Oci;
 
 namespace Kiln.Server.Builds.Publish;
@@ -18,54 +19,4 @@ internal sealed record Evidence(
 )
 {
     public IReadOnlyList<Digest> Digests => [.. Blobs.Select(b => b.Digest)];
-}
-
-/// <summary>A manifest that attaches one blob to a product.</summary>
-internal sealed record EvidenceManifest(Descriptor Descriptor, byte[] Content, ManifestInfo Info)
-{
-    private static readonly byte[] EmptyJson = "{}"u8.ToArray();
-
-    /// <summary>The config of all of them: they have none of their own (image-spec, "Guidelines for Artifact Usage").</summary>
-    public static (Digest Digest, ReadOnlyMemory<byte> Bytes) Config => (Digest.EmptyJson, EmptyJson);
-
-    /// <summary>What is attached.</summary>
-    public Descriptor Layer => Info.Layers[0];
-
-    /// <param name="layer">What is attached.</param>
-    public static EvidenceManifest Of(
-        string artifactType,
-        Descriptor layer,
-        Descriptor subject,
-        SortedDictionary<string, string> annotations
-    )
-    {
-        var manifest = new ImageManifest
-        {
-            ArtifactType = artifactType,
-            Config = new Descriptor
-            {
-                MediaType = MediaTypes.OciEmpty,
-                Digest = Digest.EmptyJson,
-                Size = EmptyJson.Length,
-                Data = EmptyJson,
-            },
-            Layers = [layer],
-            Subject = subject,
-            Annotations = annotations,
-        };
-        var content = System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(manifest, OciJson.Default.ImageManifest);
-        var descriptor = new Descriptor
-        {
-            MediaType = MediaTypes.OciManifest,
-            Digest = Digest.Of(content),
-            Size = content.Length,
-            ArtifactType = artifactType,
-        };
-        return new EvidenceManifest(
-            descriptor,
-            content,
-            ManifestReader.Read(content, MediaTypes.OciManifest, out var fault)
-                ?? throw new InvalidOperationException($"a manifest of its own cannot be read: {fault}")
-        );
-    }
 }

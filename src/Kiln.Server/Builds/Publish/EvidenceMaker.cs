@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Products;
 using Kiln.Oci;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Queue;
@@ -22,8 +23,6 @@ internal sealed class EvidenceMaker(
     TimeProvider time
 )
 {
-    private const string LogType = "text/plain";
-    private const string LogTitle = "build.log";
     private const int BufferBytes = 64 << 10;
 
     /// <param name="execution">While its lease is held.</param>
@@ -42,18 +41,16 @@ internal sealed class EvidenceMaker(
         var log = await StoreLogAsync(execution, cancel);
         var statement = statements.Of(execution, result, product.Manifest, log);
         var created = statement.Predicate.RunDetails.Metadata.FinishedOn!;
-        List<(EvidenceManifest Manifest, byte[] Text)> provenance = [Plain(statement, product.Manifest)];
+        List<(EvidenceManifest Manifest, byte[] Text)> provenance =
+        [
+            EvidenceManifest.Provenance(statement, product.Manifest),
+        ];
         if (signing.Sign(provenance[0].Text) is { } bundle)
         {
             provenance.Add(Signed(bundle, statement, product.Manifest));
         }
 
-        var attached = EvidenceManifest.Of(
-            BuildMediaTypes.Log,
-            log,
-            product.Manifest,
-            new(StringComparer.Ordinal) { [HintAnnotations.Created] = created }
-        );
+        var attached = EvidenceManifest.Log(log, product.Manifest, created);
         await StoreAsync(
             [
                 .. provenance.Select(p => (p.Manifest.Layer.Digest, new ReadOnlyMemory<byte>(p.Text))),
@@ -77,29 +74,6 @@ internal sealed class EvidenceMaker(
         );
     }
 
-    // For everybody who can read JSON.
-    private static (EvidenceManifest Manifest, byte[] Text) Plain(ProvenanceStatement statement, Descriptor product)
-    {
-        var text = statement.ToBytes();
-        var annotations = new SortedDictionary<string, string>(StringComparer.Ordinal)
-        {
-            [ProvenanceStatement.PredicateAnnotation] = statement.PredicateType,
-        };
-        var layer = Layer(ProvenanceStatement.MediaType, text, annotations);
-        return (
-            EvidenceManifest.Of(
-                ProvenanceStatement.MediaType,
-                layer,
-                product,
-                new(annotations, StringComparer.Ordinal)
-                {
-                    [HintAnnotations.Created] = statement.Predicate.RunDetails.Metadata.FinishedOn!,
-                }
-            ),
-            text
-        );
-    }
-
     // As cosign attaches it: the artifact's type is that of its layer.
     private static (EvidenceManifest Manifest, byte[] Text) Signed(
         SigstoreBundle bundle,
@@ -111,7 +85,12 @@ internal sealed class EvidenceMaker(
         return (
             EvidenceManifest.Of(
                 SigstoreBundle.Type,
-                Layer(SigstoreBundle.Type, text, annotations: null),
+                new Descriptor
+                {
+                    MediaType = SigstoreBundle.Type,
+                    Digest = Digest.Of(text),
+                    Size = text.Length,
+                },
                 product,
                 new(StringComparer.Ordinal)
                 {
@@ -123,15 +102,6 @@ internal sealed class EvidenceMaker(
             text
         );
     }
-
-    private static Descriptor Layer(string type, byte[] text, IReadOnlyDictionary<string, string>? annotations) =>
-        new()
-        {
-            MediaType = type,
-            Digest = Digest.Of(text),
-            Size = text.Length,
-            Annotations = annotations,
-        };
 
     // Nothing was built where the bases are still those of an earlier build: how its product was made is told already.
     private BuildEvidence? Earlier(ExecutionRow execution, LeaseResult result, Product product)
@@ -178,13 +148,7 @@ internal sealed class EvidenceMaker(
 
             var size = upload.Length;
             await condemned.PrepareAsync(await upload.DigestAsync(cancel), cancel);
-            return new Descriptor
-            {
-                MediaType = LogType,
-                Digest = await upload.CommitAsync(cancel),
-                Size = size,
-                Annotations = new Dictionary<string, string> { [RecipeAnnotations.Title] = LogTitle },
-            };
+            return EvidenceManifest.LogLayer(await upload.CommitAsync(cancel), size);
         }
         finally
         {

@@ -1,6 +1,6 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
-using Kiln.Inspect;
+using Kiln.Node.Publishing;
 using Kiln.Oci;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Builds.Queue;
@@ -167,30 +167,8 @@ internal sealed class ProductCheck(
         }
     }
 
-    private static ImageHints? Judge(IReadOnlyList<LayerReading> readings, string? user, LeaseResult result)
-    {
-        var facts = readings.Select(r => r.Facts).OfType<LayerFacts>().ToList();
-        if (facts.Count < readings.Count)
-        {
-            return null;
-        }
-
-        // Under seccomp every change of owner is pretended: the image then has no ids of its own.
-        var singleId = result.Confinement?.Root == "seccomp";
-        var verdict = FlattenVerdict.Of(FlattenedImage.Of(facts), user, singleId);
-        return new ImageHints
-        {
-            FlattenOwnership = verdict.Ownership,
-            FlattenMode = verdict.Mode,
-            Owners = verdict.Owners,
-            Groups = verdict.Groups,
-            SetIdFiles = verdict.SetIdFiles,
-            CapabilityFiles = verdict.CapabilityFiles,
-            UncompressedBytes = verdict.Bytes,
-            Files = verdict.Files,
-            Reasons = verdict.Reasons.Count == 0 ? null : verdict.Reasons,
-        };
-    }
+    private static ImageHints? Judge(IReadOnlyList<LayerReading> readings, string? user, LeaseResult result) =>
+        ProductHints.Of([.. readings.Select(r => r.Facts)], user, result.Confinement);
 
     private static List<string> DiffIds(JsonElement root) =>
         Member(root, "rootfs") is { } rootfs && Member(rootfs, "diff_ids") is { ValueKind: JsonValueKind.Array } diffIds

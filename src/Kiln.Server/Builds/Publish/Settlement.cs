@@ -78,7 +78,7 @@ internal sealed class Settlement(
 
     private Ending Publish(DbTransaction transaction, JobRow job, List<TaskRow> tasks)
     {
-        var index = ProductIndex.Of(tasks.FindAll(t => t.Execution.State == BuildStates.Succeeded));
+        var product = JobProduct.Of(tasks.FindAll(t => t.Execution.State == BuildStates.Succeeded));
         var tags = JsonSerializer.Deserialize(job.Tags, BuildJson.Default.IReadOnlyListString)!;
         if (JobTags.Forbidden(transaction.Connection!, job, tags) is { } forbidden)
         {
@@ -92,7 +92,7 @@ internal sealed class Settlement(
                 new ManifestPush
                 {
                     Repository = job.Repository,
-                    Content = index.Content,
+                    Content = product.Index,
                     ContentType = MediaTypes.OciIndex,
                     Tags = [.. tags.Select(Tag.Parse)],
                     Principal = job.CreatedBy,
@@ -106,10 +106,10 @@ internal sealed class Settlement(
                 {
                     MediaType = MediaTypes.OciIndex,
                     Digest = stored.Digest,
-                    Size = index.Content.Length,
+                    Size = product.Index.Length,
                 },
                 Tags = tags,
-                Outputs = index.Outputs,
+                Outputs = product.Outputs,
             };
             return new Ending(BuildStates.Succeeded)
             {

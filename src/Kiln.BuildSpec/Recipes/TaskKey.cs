@@ -1,11 +1,10 @@
 using System.Globalization;
-using Kiln.BuildSpec;
 using Kiln.Oci;
 
-namespace Kiln.Server.Builds.Intake;
+namespace Kiln.BuildSpec.Recipes;
 
 /// <summary>The build key of a task: what of it can change the product (build-extension, decision 3).</summary>
-internal static class TaskKey
+public static class TaskKey
 {
     /// <param name="contexts">Tree digests, in order.</param>
     /// <param name="engine">Name and version of the engine that builds by default.</param>

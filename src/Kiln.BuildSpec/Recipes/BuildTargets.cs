@@ -1,13 +1,12 @@
-using Kiln.BuildSpec;
 using Kiln.Oci;
 
-namespace Kiln.Server.Builds.Intake;
+namespace Kiln.BuildSpec.Recipes;
 
 /// <summary>
 /// Platforms and micro-architectures said in one way only, so that <c>linux/amd64/v3</c> and <c>linux/amd64</c> with
 /// <c>x86_64_v3</c> are the same target and have the same key (build-extension, decision 2).
 /// </summary>
-internal static class BuildTargets
+public static class BuildTargets
 {
     private const string PsAbiPrefix = "x86_64_v";
 

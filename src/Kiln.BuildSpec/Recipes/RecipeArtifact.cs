@@ -1,13 +1,12 @@
 using System.Globalization;
-using Kiln.BuildSpec;
 using Kiln.Oci;
 
-namespace Kiln.Server.Builds.Intake;
+namespace Kiln.BuildSpec.Recipes;
 
 /// <summary>
 /// What a recipe artifact holds: exactly one recipe, and contexts in their order (build-extension, "Recipe artifact").
 /// </summary>
-internal sealed record RecipeArtifact(string RecipeType, Descriptor Recipe, IReadOnlyList<LeaseContext> Contexts)
+public sealed record RecipeArtifact(string RecipeType, Descriptor Recipe, IReadOnlyList<LeaseContext> Contexts)
 {
     private const string RecipeRole = "recipe";
     private const string ContextRole = "context";

@@ -1,11 +1,10 @@
 using System.Globalization;
-using Kiln.BuildSpec;
 using Kiln.Oci;
 
-namespace Kiln.Server.Builds.Intake;
+namespace Kiln.BuildSpec.Recipes;
 
 /// <summary>What a recipe says about how it wants to be built, and what of it a request leaves in force.</summary>
-internal static class RecipeDefaults
+public static class RecipeDefaults
 {
     /// <summary>The options in a recipe artifact's annotations, as a request would say them.</summary>
     /// <exception cref="OciException"><c>BUILD_RECIPE_INVALID</c>: an annotation has a value that it cannot have.</exception>

@@ -1,18 +1,15 @@
 using System.Text;
 using System.Text.Json;
-using Kiln.BuildSpec;
 using Kiln.BuildSpec.Dockerfiles;
-using Kiln.Node;
 using Kiln.Oci;
-using Kiln.Server.Builds.Queue;
 
-namespace Kiln.Server.Builds.Intake;
+namespace Kiln.BuildSpec.Recipes;
 
 /// <summary>
 /// What a request must be before it becomes a job: a list of rules in the order in which they are checked, each with the
 /// error that it owns.
 /// </summary>
-internal sealed class RequestRules(BuildOptions options, Builders builders)
+public static class RequestRules
 {
     private const int MaxTags = 32;
     private const int MaxTargets = 16;
@@ -29,17 +26,17 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
     private const int MaxBackendBytes = 256;
 
     /// <summary>Everything here that a request is held against.</summary>
-    private sealed record Subject(JobRequest Request, ResolvedRecipe Recipe, NodeAbilities Node, BuildOptions Options);
+    private sealed record Subject(JobRequest Request, RecipeContent Recipe, BuildOffer Offer);
 
     private static readonly IReadOnlyList<(Func<Subject, bool> Broken, Func<Subject, OciError> Error)> Rules =
     [
         (
-            s => !s.Node.RecipeTypes.Contains(s.Recipe.Type),
+            s => !s.Offer.RecipeTypes.Contains(s.Recipe.Type),
             s =>
                 Unsupported(
                     BuildErrors.RecipeUnsupported,
                     $"no build node here builds recipes of type '{s.Recipe.Type}'",
-                    s.Node.RecipeTypes
+                    s.Offer.RecipeTypes
                 )
         ),
         (
@@ -67,12 +64,12 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
             s => Invalid($"a request has 1 to {MaxTargets} targets, not {s.Request.Targets!.Count}")
         ),
         (
-            s => s.Request.Targets!.Any(t => !s.Node.Platforms.Contains(t.Platform)),
+            s => s.Request.Targets!.Any(t => !s.Offer.Platforms.Contains(t.Platform)),
             s =>
                 Unsupported(
                     BuildErrors.PlatformUnsupported,
-                    $"no build node here builds for {s.Request.Targets!.First(t => !s.Node.Platforms.Contains(t.Platform)).Platform}",
-                    [.. s.Node.Platforms.Select(p => p.ToString())]
+                    $"no build node here builds for {s.Request.Targets!.First(t => !s.Offer.Platforms.Contains(t.Platform)).Platform}",
+                    [.. s.Offer.Platforms.Select(p => p.ToString())]
                 )
         ),
         (
@@ -82,7 +79,7 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
                 Unsupported(
                     BuildErrors.PlatformUnsupported,
                     $"no build node here builds for the micro-architecture {s.Request.Targets!.First(t => t.Microarchitecture is not null && t.Platform.Variant is null).Microarchitecture}",
-                    [.. s.Node.Platforms.Select(p => p.ToString())]
+                    [.. s.Offer.Platforms.Select(p => p.ToString())]
                 )
         ),
         (
@@ -103,10 +100,10 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
             s => Invalid($"'{s.Request.Network}' is not a network; use isolated, none or host")
         ),
         (
-            s => !s.Node.Networks.Contains(s.Request.Network!),
+            s => !s.Offer.Networks.Contains(s.Request.Network!),
             s =>
                 Invalid(
-                    $"the network '{s.Request.Network}' is not to be had here; there is {string.Join(", ", s.Node.Networks)}"
+                    $"the network '{s.Request.Network}' is not to be had here; there is {string.Join(", ", s.Offer.Networks)}"
                 )
         ),
         (
@@ -115,9 +112,9 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
                 Invalid($"resources.{s.Request.Resources!.List().First(r => r.Value <= 0).Name} is a number, 1 or more")
         ),
         (
-            s => s.Request.Resources?.Over(s.Node.Resources) is not null,
+            s => s.Request.Resources?.Over(s.Offer.Resources) is not null,
             s =>
-                s.Request.Resources!.Over(s.Node.Resources) is var (name, asked, there)
+                s.Request.Resources!.Over(s.Offer.Resources) is var (name, asked, there)
                     ? Invalid(
                         $"no build node here has so much for one build: resources.{name} is {asked}, and {there} is the most"
                     )
@@ -131,12 +128,12 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
                 )
         ),
         (
-            s => s.Request.TimeoutSeconds is <= 0 || s.Request.TimeoutSeconds > s.Options.MaxTimeoutSeconds,
-            s => Invalid($"a build may run 1 to {s.Options.MaxTimeoutSeconds} s, not {s.Request.TimeoutSeconds}")
+            s => s.Request.TimeoutSeconds is <= 0 || s.Request.TimeoutSeconds > s.Offer.MaxTimeoutSeconds,
+            s => Invalid($"a build may run 1 to {s.Offer.MaxTimeoutSeconds} s, not {s.Request.TimeoutSeconds}")
         ),
         (
-            s => s.Request.QueueSeconds is <= 0 || s.Request.QueueSeconds > s.Options.MaxQueueSeconds,
-            s => Invalid($"a job may wait 1 to {s.Options.MaxQueueSeconds} s, not {s.Request.QueueSeconds}")
+            s => s.Request.QueueSeconds is <= 0 || s.Request.QueueSeconds > s.Offer.MaxQueueSeconds,
+            s => Invalid($"a job may wait 1 to {s.Offer.MaxQueueSeconds} s, not {s.Request.QueueSeconds}")
         ),
         (
             s =>
@@ -197,24 +194,11 @@ internal sealed class RequestRules(BuildOptions options, Builders builders)
         ),
     ];
 
-    /// <summary>What nobody here could build is refused before anything is read.</summary>
-    /// <exception cref="OciException"><c>BUILD_DISABLED</c>.</exception>
-    public async Task<NodeAbilities> RequireBuilderAsync(string requester, CancellationToken cancel)
-    {
-        var abilities = await builders.OfAsync(requester, cancel);
-        return abilities.Platforms.Count > 0
-            ? abilities
-            : throw new OciException(
-                BuildErrors.Disabled,
-                $"this registry builds nothing now: {abilities.Unavailable ?? "no build node is there"}"
-            );
-    }
-
     /// <summary>Checks a request in which everything that was left open is filled in.</summary>
     /// <exception cref="OciException">The first broken rule's error.</exception>
-    public void Check(JobRequest request, ResolvedRecipe recipe, NodeAbilities abilities)
+    public static void Check(JobRequest request, RecipeContent recipe, BuildOffer offer)
     {
-        var subject = new Subject(request, recipe, abilities, options);
+        var subject = new Subject(request, recipe, offer);
         foreach (var (broken, error) in Rules)
         {
             if (broken(subject))

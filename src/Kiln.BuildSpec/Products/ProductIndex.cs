@@ -1,0 +1,51 @@
+using System.Globalization;
+using System.Text.Json;
+using Kiln.Oci;
+
+namespace Kiln.BuildSpec.Products;
+
+/// <summary>One image of a job, on its way into the index.</summary>
+/// <param name="Hints">What was measured of it; null where that could not be.</param>
+public sealed record ProductEntry(Descriptor Manifest, Platform Platform, ImageHints? Hints);
+
+/// <summary>
+/// The index that a job's tags point at: always an index, so that a tag keeps its shape; the generic image first, so
+/// that clients that know nothing of micro-architectures take it (P-1). The same products give the same bytes.
+/// </summary>
+public static class ProductIndex
+{
+    /// <summary>The order in which images of a job stand in its index, and in its result.</summary>
+    public static IEnumerable<T> InOrder<T>(
+        IEnumerable<T> products,
+        Func<T, Platform> platform,
+        Func<T, int> ordinal
+    ) => products.OrderBy(p => platform(p).Variant is null ? 0 : 1).ThenBy(ordinal);
+
+    /// <param name="products">In their order.</param>
+    public static byte[] Of(IEnumerable<ProductEntry> products) =>
+        JsonSerializer.SerializeToUtf8Bytes(
+            new ImageIndex { Manifests = [.. products.Select(Entry)] },
+            OciJson.Default.ImageIndex
+        );
+
+    // Derived hints stand on the index descriptor; nothing re-serialises the manifest itself (build-extension, decision 4).
+    private static Descriptor Entry(ProductEntry product) =>
+        product.Manifest with
+        {
+            Platform = product.Platform,
+            Annotations = product.Hints is null ? null : Annotations(product.Hints),
+        };
+
+    private static SortedDictionary<string, string> Annotations(ImageHints hints) =>
+        new(StringComparer.Ordinal)
+        {
+            [HintAnnotations.FlattenOwnership] = hints.FlattenOwnership,
+            [HintAnnotations.FlattenMode] = hints.FlattenMode,
+            [HintAnnotations.Ids] = string.Create(
+                CultureInfo.InvariantCulture,
+                $"uids={hints.Owners.Count};gids={hints.Groups.Count};setid={hints.SetIdFiles};caps={hints.CapabilityFiles}"
+            ),
+            [HintAnnotations.UnpackedBytes] = hints.UncompressedBytes.ToString(CultureInfo.InvariantCulture),
+            [HintAnnotations.UnpackedFiles] = hints.Files.ToString(CultureInfo.InvariantCulture),
+        };
+}

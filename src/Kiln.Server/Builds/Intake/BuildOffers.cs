@@ -1,0 +1,33 @@
+using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
+using Kiln.Oci;
+using Kiln.Server.Builds.Queue;
+
+namespace Kiln.Server.Builds.Intake;
+
+/// <summary>What there is to build a request with.</summary>
+internal sealed class BuildOffers(BuildOptions options, Builders builders)
+{
+    /// <summary>What nobody here could build is refused before anything is read.</summary>
+    /// <exception cref="OciException"><c>BUILD_DISABLED</c>.</exception>
+    public async Task<BuildOffer> RequireAsync(string requester, CancellationToken cancel)
+    {
+        var abilities = await builders.OfAsync(requester, cancel);
+        return abilities.Platforms.Count > 0
+            ? new BuildOffer
+            {
+                Platforms = abilities.Platforms,
+                RecipeTypes = abilities.RecipeTypes,
+                Networks = abilities.Networks,
+                Engines = abilities.Engines,
+                Resources = abilities.Resources,
+                DefaultTimeoutSeconds = options.DefaultTimeoutSeconds,
+                MaxTimeoutSeconds = options.MaxTimeoutSeconds,
+                MaxQueueSeconds = options.MaxQueueSeconds,
+            }
+            : throw new OciException(
+                BuildErrors.Disabled,
+                $"this registry builds nothing now: {abilities.Unavailable ?? "no build node is there"}"
+            );
+    }
+}
