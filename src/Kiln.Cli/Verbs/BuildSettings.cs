@@ -20,7 +20,9 @@ internal sealed record BuildSettings
 
     /// <summary>Seconds.</summary>
     public int? TimeoutSeconds { get; init; }
-    public bool NoCache { get; init; }
+
+    /// <summary>The members of the request that say under which conditions it builds; all others are null.</summary>
+    public required JobRequest Conditions { get; init; }
     public bool Detach { get; init; }
     public bool Json { get; init; }
     public required string Progress { get; init; }
@@ -44,7 +46,7 @@ internal sealed record BuildSettings
     }
 
     public JobRequest Request(BuildInput input, IReadOnlyList<SecretUse> secrets) =>
-        new()
+        Conditions with
         {
             Recipe = new RecipeSource { MediaType = input.Recipe.MediaType, Data = input.Recipe.Bytes },
             Contexts = input.Context is null ? null : [input.Context.Descriptor],
@@ -54,7 +56,6 @@ internal sealed record BuildSettings
             Secrets = secrets.Count == 0 ? null : secrets,
             Target = Target,
             Tags = [.. Tags.Select(t => t.ManifestReference).Distinct()],
-            Cache = NoCache ? new CacheOptions { Policy = CachePolicies.None } : null,
             Network = Network,
             TimeoutSeconds = TimeoutSeconds,
         };

@@ -8,6 +8,7 @@ namespace Kiln.Cli.Verbs;
 internal sealed class BuildVerb
 {
     private readonly RecipeOptions _recipe = new();
+    private readonly RequestOptions _request = new();
 
     private readonly Option<string[]> _tags = new("--tag", "-t")
     {
@@ -23,11 +24,6 @@ internal sealed class BuildVerb
     };
 
     private readonly Option<string?> _network = new("--network") { Description = "The network that steps see." };
-
-    private readonly Option<bool> _noCache = new("--no-cache")
-    {
-        Description = "Use no earlier result and no cached step.",
-    };
 
     private readonly Option<bool> _detach = new("--detach", "-d")
     {
@@ -58,12 +54,12 @@ internal sealed class BuildVerb
             verb._tags,
         };
         verb._recipe.AddTo(command);
+        verb._request.AddTo(command);
         foreach (
             var option in new Option[]
             {
                 verb._secrets,
                 verb._network,
-                verb._noCache,
                 verb._detach,
                 verb._json,
                 verb._progress,
@@ -102,7 +98,7 @@ internal sealed class BuildVerb
             Target = parsed.GetValue(_recipe.TargetStage),
             Network = parsed.GetValue(_network),
             TimeoutSeconds = parsed.GetValue(_recipe.Timeout),
-            NoCache = parsed.GetValue(_noCache),
+            Conditions = _request.Read(parsed, shell),
             Detach = parsed.GetValue(_detach),
             Json = parsed.GetValue(_json),
             Progress = parsed.GetRequiredValue(_progress),

@@ -79,9 +79,24 @@ internal static class InfoVerb
                 ],
                 ["context at most", Sizes.Text(limits.MaxContextBytes)],
                 ["build at most", Sizes.Text(TimeSpan.FromSeconds(limits.MaxJobSeconds))],
+                ["waits at most", Sizes.Text(TimeSpan.FromSeconds(limits.MaxQueueSeconds))],
                 ["log at most", Sizes.Text(limits.MaxLogBytes)],
+                ["a build may ask for", Resources(limits)],
                 ["extension", info.SpecVersion],
             ]
         );
+    }
+
+    private static string Resources(BuildInfoLimits limits)
+    {
+        var most = new[]
+        {
+            limits.MaxCpus is { } cpus ? $"{cpus} CPUs" : null,
+            limits.MaxMemoryBytes is { } memory ? $"{Sizes.Text(memory)} of memory" : null,
+            limits.MaxDiskBytes is { } disk ? $"{Sizes.Text(disk)} of disk" : null,
+            limits.MaxGpus is { } gpus and > 0 ? $"{gpus} GPUs" : null,
+        };
+        var text = string.Join(", ", most.OfType<string>());
+        return text.Length == 0 ? "nothing of its own" : $"at most {text}";
     }
 }

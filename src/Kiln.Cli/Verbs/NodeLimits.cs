@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
-using System.Globalization;
 using Kiln.Node;
 
 namespace Kiln.Cli.Verbs;
@@ -78,24 +76,6 @@ internal sealed class NodeLimits
             Description = description + " Bytes, or with K, M, G or T.",
             HelpName = "SIZE",
             DefaultValueFactory = _ => value,
-            CustomParser = Parse,
+            CustomParser = SizeArgument.Parse,
         };
-
-    private static long Parse(ArgumentResult result)
-    {
-        var text = result.Tokens[0].Value;
-        var shift = text is [.., var last] ? "KMGT".IndexOf(char.ToUpperInvariant(last), StringComparison.Ordinal) : -1;
-        var digits = shift < 0 ? text : text[..^1];
-        if (
-            long.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
-                && number is > 0 and < 1L << 20
-            || (shift < 0 && number > 0)
-        )
-        {
-            return number << ((shift + 1) * 10);
-        }
-
-        result.AddError($"'{text}' is not a size such as 500M or 8G");
-        return 0;
-    }
 }

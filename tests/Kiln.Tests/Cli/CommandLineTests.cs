@@ -60,6 +60,39 @@ public sealed class CommandLineTests : IAsyncLifetime
         Assert.True(_registry.Blobs.ContainsKey(_request.Contexts!.Single().Digest.ToString()));
     }
 
+    [Fact]
+    public async Task Conditions_of_a_build_are_members_that_the_registry_has_to_understand()
+    {
+        Builds("succeeded", Delivered);
+
+        var code = await RunAsync([
+            .. $"build -t {_registry.Host}/a:1 --cpus 2 --memory 3G --disk 4096 --gpus 1 --backend partition=long".Split(
+                ' '
+            ),
+            .. "--cache refresh --max-age 60 --queue-timeout 90".Split(' '),
+            .. $"--source-date-epoch 1700000000 --tag-policy create-only --partial {_folder}".Split(' '),
+        ]);
+
+        Assert.Equal("", code == 0 ? "" : _error.ToString());
+        Assert.Equal(
+            new BuildResources
+            {
+                Cpus = 2,
+                MemoryBytes = 3L << 30,
+                DiskBytes = 4096,
+                Gpus = 1,
+            },
+            _request!.Resources
+        );
+        Assert.Equal("long", _request.Backend!["partition"]);
+        Assert.Equal(new CacheOptions { Policy = "refresh", MaxAgeSeconds = 60 }, _request.Cache);
+        Assert.Equal(90, _request.QueueSeconds);
+        Assert.Equal(1_700_000_000, _request.Reproducible!.SourceDateEpoch);
+        Assert.Equal("create-only", _request.TagPolicy);
+        Assert.True(_request.Partial);
+        Assert.Equal(["resources", "backend", "reproducible", "tagPolicy"], _request.MustUnderstand);
+    }
+
     [Theory]
     [InlineData("failed", "recipe-error", ExitCodes.RecipeFailed)]
     [InlineData("failed", "timeout", ExitCodes.RecipeFailed)]
@@ -110,6 +143,12 @@ public sealed class CommandLineTests : IAsyncLifetime
     [InlineData("build", "-t", "HOST/a:1", "--network", "wrong")]
     [InlineData("build", "-t", "HOST/a:1", "--platform", "vax")]
     [InlineData("build", "-t", "HOST/a:1", "--secret", "nonsense")]
+    [InlineData("build", "-t", "HOST/a:1", "--memory", "lots")]
+    [InlineData("build", "-t", "HOST/a:1", "--backend", "=long")]
+    [InlineData("build", "-t", "HOST/a:1", "--cache", "sometimes")]
+    [InlineData("build", "-t", "HOST/a:1", "--no-cache", "--cache", "reuse")]
+    [InlineData("build", "-t", "HOST/a:1", "--no-cache", "--max-age", "60")]
+    [InlineData("build", "-t", "HOST/a:1", "--tag-policy", "never")]
     [InlineData("build", "-t", "HOST/a:1", "/nonexistent")]
     [InlineData("build", "-t", "HOST/a:1", "-f", "nonexistent")]
     [InlineData("cancel", "HOST/a")]
