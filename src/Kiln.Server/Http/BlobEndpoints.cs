@@ -13,11 +13,9 @@ internal sealed class BlobEndpoints(
     LeasedContent leased,
     UpstreamTable upstreams,
     CachedBlobs cache,
-    TransferBuffers buffers,
     TimeProvider time
 )
 {
-    private const int BufferSize = 256 << 10;
     private const int Unblocked = 32 << 10;
 
     // For one buffer. Kestrel's own least rate counts from the first byte, so that a fast start buys hours of silence.
@@ -124,35 +122,43 @@ internal sealed class BlobEndpoints(
             (Stream?)coming
             ?? await blobs.OpenVisibleAsync(digest, offset, length, context.Cancel)
             ?? throw new OciException(Unknown(context, digest));
-        var buffer = buffers.Rent((int)Math.Min(BufferSize, Math.Max(length, 1)));
         try
         {
             // What Kestrel takes at once needs no clock.
-            using var stalled = length > Unblocked ? new CancellationTokenSource(Patience, time) : null;
+            using var stalled = length > Unblocked ? new CancellationTokenSource(Timeout.InfiniteTimeSpan, time) : null;
             using var either = stalled is null
                 ? null
                 : CancellationTokenSource.CreateLinkedTokenSource(stalled.Token, context.Cancel);
+            var body = context.Response.BodyWriter;
             for (int read; length > 0; length -= read)
             {
-                var part = buffer.AsMemory(0, (int)Math.Min(buffer.Length, length));
-                read = await content.ReadAsync(part, context.Cancel);
+                // Straight into what the socket is written from.
+                var part = body.GetMemory((int)Math.Min(Unblocked, length));
+                read = await content.ReadAsync(part[..(int)Math.Min(part.Length, length)], context.Cancel);
                 if (read == 0)
                 {
                     throw new IOException($"the stored blob {digest} is shorter than it was when it was pushed");
                 }
 
-                stalled?.CancelAfter(Patience);
-                await context.Response.Body.WriteAsync(part[..read], either?.Token ?? context.Cancel);
+                body.Advance(read);
+                var flush = body.FlushAsync(either?.Token ?? context.Cancel);
+                if (!flush.IsCompletedSuccessfully)
+                {
+                    stalled?.CancelAfter(Patience);
+                }
+
+                if ((await flush).IsCompleted)
+                {
+                    return;
+                }
+
+                stalled?.CancelAfter(Timeout.InfiniteTimeSpan);
             }
         }
         catch (OperationCanceledException) when (!context.Cancel.IsCancellationRequested)
         {
             // Only a broken connection tells a client that does not read.
             context.Http.Abort();
-        }
-        finally
-        {
-            buffers.Return(buffer);
         }
     }
 

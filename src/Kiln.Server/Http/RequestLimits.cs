@@ -20,8 +20,12 @@ internal static class RequestLimits
 
     public const int MaxHeaderCount = 100;
 
+    // What of an answer may wait for its socket: the next pieces of a blob are read while these are sent.
+    private const int MaxUnsent = 256 << 10;
+
     public static void Apply(KestrelServerLimits limits)
     {
+        limits.MaxResponseBufferSize = MaxUnsent;
         limits.MaxRequestLineSize = MaxTarget * 3 / 2;
         limits.MaxRequestHeadersTotalSize = MaxHeaders * 3 / 2;
         limits.MaxRequestHeaderCount = MaxHeaderCount * 2;

@@ -20,6 +20,15 @@ internal sealed class Disk(Durability durability)
         }
     }
 
+    /// <summary>Has the disk begin with what will be flushed later, where anything will.</summary>
+    public void Begin(SafeFileHandle file, long offset, long length)
+    {
+        if (IsSynced)
+        {
+            Posix.StartWriting(file, offset, length);
+        }
+    }
+
     /// <summary>The names in a directory.</summary>
     public void FlushDirectory(string path)
     {

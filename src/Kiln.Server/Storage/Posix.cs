@@ -11,6 +11,9 @@ internal static partial class Posix
     private const int Directory = 0x10000;
     private const int CloseOnExec = 0x80000;
 
+    // SYNC_FILE_RANGE_WRITE
+    private const uint StartWrite = 2;
+
     // RWF_NOWAIT
     private const int NoWait = 8;
 
@@ -63,6 +66,16 @@ internal static partial class Posix
             );
         }
     }
+
+    /// <summary>
+    /// Has the kernel begin to write a part of a file to the disk, and waits for nothing: no promise, only a shorter wait
+    /// for the flush that makes one. Where that is not to be had, nothing happens.
+    /// </summary>
+    public static void StartWriting(SafeFileHandle file, long offset, long length) =>
+        _ = SyncRange(file, offset, length, StartWrite);
+
+    [LibraryImport("libc", EntryPoint = "sync_file_range")]
+    private static partial int SyncRange(SafeFileHandle file, long offset, long length, uint flags);
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial SafeFileHandle Open(string path, int flags);

@@ -1,5 +1,4 @@
 using System.Data.Common;
-using System.Globalization;
 using Kiln.BuildSpec;
 using Kiln.Server.Builds.Progress;
 using Kiln.Server.Metadata;
@@ -7,10 +6,7 @@ using Kiln.Server.Metering;
 
 namespace Kiln.Server.Builds.Queue;
 
-/// <summary>
-/// Picks what a node builds next: of what fits and may be, that of the requester who has the fewest builds running; then
-/// the oldest.
-/// </summary>
+/// <summary>Gives nodes what they build next.</summary>
 internal sealed class Claims(
     Database database,
     Executions executions,
@@ -22,17 +18,11 @@ internal sealed class Claims(
     /// <summary>The shortest life of a lease that a claim may ask for, in seconds.</summary>
     public const int MinSeconds = 10;
 
-    // Requesters in repositories that one look considers for a node that may not build for everybody, oldest first.
-    private const int MaxPairs = 1000;
-
-    // What an execution needs, in the order of BuildResources.List.
-    private static readonly IReadOnlyList<string> ResourceColumns = ["cpus", "memory_bytes", "disk_bytes", "gpus"];
-
     /// <summary>Takes an execution for a lease, in the transaction given.</summary>
     /// <returns>Null where there is nothing.</returns>
     public Claimed? Take(DbTransaction transaction, LeaseClaim claim, Claimant by)
     {
-        if (Pick(transaction.Connection!, claim, by) is not { } id)
+        if (new NextExecution(claim, by, time.Milliseconds()).Find(transaction.Connection!) is not { } id)
         {
             return null;
         }
@@ -63,13 +53,14 @@ internal sealed class Claims(
     }
 
     /// <summary>Whether anything waits that the node could build: a cheap look before the writer is asked for.</summary>
-    public bool Any(LeaseClaim claim, Claimant by) => database.Read(c => Pick(c, claim, by)) is not null;
+    public bool Any(LeaseClaim claim, Claimant by) =>
+        database.Read(new NextExecution(claim, by, time.Milliseconds()).Find) is not null;
 
     /// <summary>How long until something that was put off may be tried again; null where nothing was.</summary>
     public TimeSpan? UntilNext() =>
         database.Read(c =>
             c.Scalar<long?>(
-                "SELECT MIN(not_before) FROM executions WHERE state = 'queued' AND finished IS NULL AND not_before > @now",
+                "SELECT MIN(not_before) FROM executions WHERE state = 'queued' AND finished IS NULL AND not_before > 0 AND not_before > @now",
                 ("now", time.Milliseconds())
             )
         )
@@ -95,95 +86,4 @@ internal sealed class Claims(
                 ("id", execution)
             )
             .TrueForAll(e => !may(e.Item1, e.Item2));
-
-    private string? Pick(DbConnection connection, LeaseClaim claim, Claimant by)
-    {
-        var values = new List<(string, object?)> { ("now", time.Milliseconds()) };
-        var resources = "";
-        foreach (var (had, column) in (claim.Resources ?? new BuildResources()).List().Zip(ResourceColumns))
-        {
-            resources += $" AND e.{column} <= @had_{column}";
-            values.Add(("had_" + column, had.Value ?? 0));
-        }
-
-        var networks = claim.Networks is null
-            ? ""
-            : $"AND (e.network = '' OR e.network IN ({List("network", claim.Networks, values)}))";
-        var fits = $"""
-            e.state = 'queued' AND e.finished IS NULL AND e.not_before <= @now AND e.queue_deadline > @now
-                AND e.platform IN ({List("platform", claim.Platforms, values)})
-                AND e.recipe_type IN ({List("recipe", claim.Recipes, values)})
-                AND e.format IN ({List("format", claim.Outputs, values)}) {networks}{resources}
-            """;
-        if (by.Repository is not null)
-        {
-            fits += " AND e.repository = (SELECT id FROM repositories WHERE name = @repository)";
-            values.Add(("repository", by.Repository));
-        }
-
-        if (claim.Job is not null)
-        {
-            fits += " AND e.id IN (SELECT t.execution FROM job_tasks t WHERE t.job = @job AND t.departed = 0)";
-            values.Add(("job", claim.Job));
-        }
-
-        if (by.MayBuildFor is not null)
-        {
-            fits += $" AND ({Allowed(connection, fits, by, values)})";
-        }
-
-        var sql = $"""
-            SELECT e.id FROM executions e
-            WHERE {fits}
-            ORDER BY (
-                SELECT COUNT(*) FROM executions r
-                WHERE r.requested_by = e.requested_by AND r.finished IS NULL AND r.state IN ('running', 'canceling')
-            ), e.queued, (SELECT MIN(t.ordinal) FROM job_tasks t WHERE t.execution = e.id), e.id
-            LIMIT 1
-            """;
-        return connection.Scalar<string>(sql, [.. values]);
-    }
-
-    // A condition on whose executions they may be: what is granted, and what is one's own and nobody else's.
-    private static string Allowed(DbConnection connection, string fits, Claimant by, List<(string, object?)> values)
-    {
-        var pairs = connection.Query(
-            $"""
-            SELECT e.repository, r.name, e.requested_by FROM executions e JOIN repositories r ON r.id = e.repository
-            WHERE {fits} GROUP BY e.repository, r.name, e.requested_by ORDER BY MIN(e.queued) LIMIT {MaxPairs}
-            """,
-            row => (Repository: row.GetInt64(0), Name: row.GetString(1), Requester: row.GetString(2)),
-            [.. values]
-        );
-        var granted = pairs.FindAll(p => by.MayBuildFor!(p.Name, p.Requester));
-        var own = pairs
-            .FindAll(p => p.Requester == by.Name && by.MayBuildOwn?.Invoke(p.Name) is true)
-            .ConvertAll(p => p.Repository.ToString(CultureInfo.InvariantCulture));
-        values.Add(("me", by.Name));
-        var keys = granted.ConvertAll(p =>
-            string.Create(CultureInfo.InvariantCulture, $"{p.Repository} {p.Requester}")
-        );
-        return $"""
-            CAST(e.repository AS TEXT) || ' ' || e.requested_by IN ({List("granted", keys, values)})
-            OR (e.requested_by = @me AND CAST(e.repository AS TEXT) IN ({List("own", own, values)})
-                AND NOT EXISTS (
-                    SELECT 1 FROM job_tasks t JOIN jobs j ON j.id = t.job
-                    WHERE t.execution = e.id AND t.departed = 0 AND j.created_by <> @me
-                ))
-            """;
-    }
-
-    // The names of parameters; the values themselves are bound.
-    private static string List(string name, IReadOnlyList<string> items, List<(string, object?)> values)
-    {
-        var names = new List<string>(items.Count);
-        for (var i = 0; i < items.Count; i++)
-        {
-            var parameter = name + i.ToString(CultureInfo.InvariantCulture);
-            values.Add((parameter, items[i]));
-            names.Add("@" + parameter);
-        }
-
-        return names.Count == 0 ? "NULL" : string.Join(", ", names);
-    }
 }

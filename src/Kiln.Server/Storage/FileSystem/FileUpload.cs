@@ -16,10 +16,14 @@ internal sealed class FileUpload(FileSystemBlobStore store, Disk disk, string id
     private const int Taken = 1;
     private const int Gone = 2;
     private const int RehashBuffer = 1 << 20;
+    private const int WritePiece = 8 << 20;
 
     private int _state = Free;
     private string _algorithm = "";
     private SafeFileHandle? _file;
+
+    // Up to where the disk was told to begin.
+    private long _begun;
 
     // The hash covers exactly Length bytes; null when it has to be made again from the file.
     private IncrementalHash? _hash;
@@ -65,6 +69,7 @@ internal sealed class FileUpload(FileSystemBlobStore store, Disk disk, string id
             hash.AppendData(bytes.Span);
             await write;
             Length += bytes.Length;
+            BeginWriting();
         }
         catch
         {
@@ -75,10 +80,21 @@ internal sealed class FileUpload(FileSystemBlobStore store, Disk disk, string id
         }
     }
 
+    // While the rest still comes the disk has nothing to do.
+    private void BeginWriting()
+    {
+        if (Length - _begun >= WritePiece)
+        {
+            disk.Begin(_file!, _begun, Length - _begun);
+            _begun = Length;
+        }
+    }
+
     public void RollBack()
     {
         RandomAccess.SetLength(_file!, _lengthBefore);
         Length = _lengthBefore;
+        _begun = Math.Min(_begun, Length);
         _hash?.Dispose();
         _hash = _hashBefore!.Clone();
     }
