@@ -15,7 +15,7 @@ internal sealed class NextExecution
     // What an execution needs, in the order of BuildResources.List.
     private static readonly IReadOnlyList<string> ResourceColumns = ["cpus", "memory_bytes", "disk_bytes", "gpus"];
 
-    // The words of the index executions_waiting.
+    // With the words of the index executions_waiting.
     private const string Waiting = "state = 'queued' AND finished IS NULL";
 
     // Whose all requests are that an execution answers; nobody else is then given what a stranger's machine has built.
@@ -107,11 +107,14 @@ internal sealed class NextExecution
                     SELECT n.id FROM executions n WHERE {Waiting} ORDER BY n.requested_by, n.repository LIMIT 1
                 )
                 UNION ALL
-                SELECT f.requested_by, f.repository FROM pairs p JOIN executions f ON f.id = (
+                SELECT f.requested_by, f.repository FROM pairs p JOIN executions f ON f.id = COALESCE((
                     SELECT n.id FROM executions n
-                    WHERE {Waiting} AND (n.requested_by, n.repository) > (p.requester, p.repository)
-                    ORDER BY n.requested_by, n.repository LIMIT 1
-                )
+                    WHERE {Waiting} AND n.requested_by = p.requester AND n.repository > p.repository
+                    ORDER BY n.repository LIMIT 1
+                ), (
+                    SELECT n.id FROM executions n
+                    WHERE {Waiting} AND n.requested_by > p.requester ORDER BY n.requested_by, n.repository LIMIT 1
+                ))
             )
             SELECT p.requester, p.repository, r.name, (
                 SELECT COUNT(*) FROM executions b
