@@ -8,6 +8,7 @@ namespace Kiln.Node;
 /// steps/SCOPE/N/   cached steps (Engines)
 /// builds/LEASE/    one directory for each build under way; nothing of it outlives the build
 /// spool/           blobs on their way to or from a registry elsewhere
+/// notifications/   what other registries have told, and builds and logs that came of it (Notifications)
 /// </code>
 /// </summary>
 internal sealed class NodeDirectory

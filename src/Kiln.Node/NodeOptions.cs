@@ -1,3 +1,5 @@
+using Kiln.Client.Credentials;
+
 namespace Kiln.Node;
 
 /// <summary>What a build node was told. Sizes in bytes.</summary>
@@ -16,6 +18,9 @@ public sealed record NodeOptions
     /// <summary>On a stop the lease is left as it is, for whoever started this process to judge; else it is given back.</summary>
     public bool LeavesLease { get; init; }
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
+
+    /// <summary>Logins of the node's own for bases, where a lease brings none; nobody's otherwise.</summary>
+    public ICredentialSource BaseLogins { get; init; } = NoCredentials.Instance;
 
     public long MemoryBytes { get; init; } = 8L << 30;
     public long DiskBytes { get; init; } = 20L << 30;

@@ -4,11 +4,13 @@ using Kiln.Client;
 using Kiln.Node;
 using Kiln.Node.Launchers;
 using Kiln.Node.Remote;
-using Microsoft.Extensions.Logging;
 
 namespace Kiln.Cli.Verbs;
 
-/// <summary><c>kiln node</c>: builds for a registry that is somewhere else. It only dials out.</summary>
+/// <summary>
+/// <c>kiln node</c>: builds for a registry that is somewhere else. It only dials out; for registries that cannot build
+/// themselves it hears their notifications instead (<see cref="WatchSettings"/>).
+/// </summary>
 internal static class NodeVerb
 {
     private static readonly Option<string?> Server = new("--server")
@@ -68,6 +70,7 @@ internal static class NodeVerb
         };
         var limits = NodeLimits.On(command);
         var launching = LauncherSettings.On(command);
+        var watch = WatchSettings.On(command);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
@@ -80,31 +83,31 @@ internal static class NodeVerb
                         }
 
                         var directory = Path.GetFullPath(parsed.GetRequiredValue(data));
-                        var (node, remote) = Read(parsed, directory, parsed.GetValue(insecure) ?? []);
-                        return RunAsync(
-                            limits.Apply(node, parsed),
-                            launching.Read(parsed, limits),
-                            remote,
-                            shell,
-                            cancel
-                        );
+                        var (node, server) = Read(parsed, directory, parsed.GetValue(insecure) ?? []);
+                        node = limits.Apply(node, parsed);
+                        var launcher = launching.Read(parsed, limits);
+                        return (server, watch.IsOn(parsed)) switch
+                        {
+                            ({ } remote, false) => RunAsync(node, launcher, remote, shell, cancel),
+                            (null, true) => watch.RunAsync(node, launcher, parsed, shell, cancel),
+                            _ => throw CommandFailure.Usage(
+                                "say for whom to build: either --server URL, a registry that builds, or --watch-notifications ADDRESS:PORT"
+                            ),
+                        };
                     }
                 )
         );
         return command;
     }
 
-    private static (NodeOptions Node, RemoteServer Remote) Read(
+    private static (NodeOptions Node, RemoteServer? Remote) Read(
         ParseResult parsed,
         string directory,
         IReadOnlyList<string> insecure
     )
     {
-        var (host, plain) = HostOf(
-            parsed.GetValue(Server)
-                ?? throw CommandFailure.Usage("--server is missing: the registry to build for, http[s]://HOST[:PORT]")
-        );
-        string[] spoken = [.. insecure, .. plain ? new[] { host } : []];
+        var (host, plain) = parsed.GetValue(Server) is { } server ? HostOf(server) : (null, false);
+        string[] spoken = [.. insecure, .. plain ? new[] { host! } : []];
         var node = new NodeOptions
         {
             Directory = directory,
@@ -114,84 +117,38 @@ internal static class NodeVerb
             AllowHostNetwork = parsed.GetValue(HostNetwork),
             InsecureRegistries = spoken,
         };
-        var remote = new RemoteServer
-        {
-            Host = host,
-            Login = parsed.GetValue(Token) is { } file ? LoginOf(host, file) : null,
-            InsecureRegistries = spoken,
-            Spool = Path.Combine(directory, "spool"),
-        };
+        var remote = host is null
+            ? null
+            : new RemoteServer
+            {
+                Host = host,
+                Login = parsed.GetValue(Token) is { } file ? LoginOf(host, file) : null,
+                InsecureRegistries = spoken,
+                Spool = Path.Combine(directory, "spool"),
+            };
         return (node, remote);
     }
 
-    private static async Task<int> RunAsync(
+    private static Task<int> RunAsync(
         NodeOptions options,
         LauncherOptions launching,
         RemoteServer remote,
         Shell shell,
         CancellationToken cancel
-    )
-    {
-        using var logs = NodeJob.Logs();
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        using var interrupts = new Progress.Interrupts();
-        var signal = StopAtSignalAsync(interrupts, stop);
-        Directory.CreateDirectory(
-            options.Directory,
-            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
+    ) =>
+        NodeRun.RunAsync(
+            launching.Kind == LauncherKind.Local ? options : options with { Concurrency = launching.Jobs },
+            log => LauncherSettings.Make(launching, options, remote, shell.Time, log),
+            shell,
+            async (run, stop) =>
+            {
+                using var coordinator = new HttpCoordinator(remote, shell.Time);
+                await run.PrepareAsync(launching.Kind == LauncherKind.Local ? "this machine cannot build: " : "", stop);
+                await shell.Error.WriteLineAsync($"building for {remote.Host} as {options.Name}");
+                await run.Node.RunAsync(coordinator, stop);
+            },
+            cancel
         );
-        await using var held = Hold(options.Directory);
-        using var coordinator = new HttpCoordinator(remote, shell.Time);
-        var status = new NodeStatus();
-        var log = logs.CreateLogger<BuildNode>();
-        using var launcher = LauncherSettings.Make(launching, options, remote, shell.Time, log);
-        options = launching.Kind == LauncherKind.Local ? options : options with { Concurrency = launching.Jobs };
-        using var node = new BuildNode(launcher, options, status, shell.Time, log);
-        await node.PrepareAsync(stop.Token);
-        if (status.Abilities.Unavailable is { } why)
-        {
-            throw CommandFailure.NotPossible(
-                launching.Kind == LauncherKind.Local ? $"this machine cannot build: {why}" : why
-            );
-        }
-
-        await shell.Error.WriteLineAsync($"building for {remote.Host} as {options.Name}");
-        await node.RunAsync(coordinator, stop.Token);
-        await stop.CancelAsync();
-        await signal;
-        return ExitCodes.Ok;
-    }
-
-    private static async Task StopAtSignalAsync(Progress.Interrupts interrupts, CancellationTokenSource stop)
-    {
-        try
-        {
-            await interrupts.NextAsync(stop.Token);
-            await stop.CancelAsync();
-        }
-        catch (OperationCanceledException)
-        {
-            // The node ended by itself.
-        }
-    }
-
-    // Two nodes in one directory would clear each other's builds away.
-    private static FileStream Hold(string directory)
-    {
-        try
-        {
-            return new FileStream(
-                Path.Combine(directory, "node.lock"),
-                FileMode.OpenOrCreate,
-                FileAccess.ReadWrite,
-                FileShare.None
-            );
-        }
-        catch (IOException)
-        {
-            throw CommandFailure.NotPossible($"another node works in {directory}; choose another with --data");
-        }
-    }
 
     private static (string Host, bool Plain) HostOf(string server)
     {

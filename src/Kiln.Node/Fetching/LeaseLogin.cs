@@ -7,10 +7,10 @@ using Kiln.Oci;
 namespace Kiln.Node.Fetching;
 
 /// <summary>
-/// The login that came with a lease. A client of its own for each lease: tokens that one build was given must not serve
+/// The login that came with a lease, or the node's own where the operator gave it some. A client of its own for each lease: tokens that one build was given must not serve
 /// the next.
 /// </summary>
-internal sealed class LeaseLogin(LeaseRegistry? registry) : ICredentialSource
+internal sealed class LeaseLogin(LeaseRegistry? registry, ICredentialSource own) : ICredentialSource
 {
     /// <summary>Speaks to registries for a lease; null where it brings neither a login nor a word on where to go.</summary>
     public static RegistryClient? Client(Lease lease, BaseRules? rules, NodeOptions options, TimeProvider time) =>
@@ -19,7 +19,7 @@ internal sealed class LeaseLogin(LeaseRegistry? registry) : ICredentialSource
                 new RegistryClientOptions
                 {
                     InsecureRegistries = options.InsecureRegistries,
-                    Credentials = new LeaseLogin(lease.Registry),
+                    Credentials = new LeaseLogin(lease.Registry, options.BaseLogins),
                     MayConnect = rules is null ? null : rules.WhyNot,
                     Time = time,
                 }
@@ -29,5 +29,5 @@ internal sealed class LeaseLogin(LeaseRegistry? registry) : ICredentialSource
     public Login? Find(string host, RepositoryName? repository) =>
         registry?.Hosts.Contains(host, StringComparer.OrdinalIgnoreCase) == true
             ? new Login("build", registry.Token)
-            : null;
+            : own.Find(host, repository);
 }

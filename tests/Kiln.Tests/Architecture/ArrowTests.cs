@@ -72,6 +72,8 @@ public sealed partial class ArrowTests
         ["Fetching"] = ["Engines"],
         ["Publishing"] = ["Engines"],
         ["Remote"] = [],
+        // Remote: blobs are spooled in the same way. Publishing: what an image is good for is judged where a registry would.
+        ["Notifications"] = ["Remote", "Publishing"],
         ["Engines"] = ["Sandbox"],
         ["Sandbox"] = [],
     };
