@@ -25,7 +25,8 @@ internal sealed class DockerRegistry : IDisposable
     private Process? _process;
 
     /// <param name="htpasswd">Lines of a htpasswd file with bcrypt hashes; null lets everybody in.</param>
-    public DockerRegistry(string? htpasswd = null)
+    /// <param name="tells">Where it sends notifications, and with which value of <c>Authorization</c>; null sends none.</param>
+    public DockerRegistry(string? htpasswd = null, (string Url, string Authorization)? tells = null)
     {
         using (var listener = new TcpListener(IPAddress.Loopback, 0))
         {
@@ -45,6 +46,7 @@ internal sealed class DockerRegistry : IDisposable
               delete: {"{"} enabled: true {"}"}
             http: {"{"} addr: 127.0.0.1:{Port} {"}"}
             {(htpasswd is null ? "" : $"auth: {{ htpasswd: {{ realm: test, path: {users} }} }}")}
+            {(tells is null ? "" : Notifications(tells.Value.Url, tells.Value.Authorization))}
             """
         );
         Start();
@@ -105,6 +107,18 @@ internal sealed class DockerRegistry : IDisposable
         Kill();
         Directory.Delete(_directory, recursive: true);
     }
+
+    private static string Notifications(string url, string authorization) =>
+        $$"""
+            notifications:
+              endpoints:
+                - name: kiln
+                  url: {{url}}
+                  headers: { Authorization: ["{{authorization}}"] }
+                  timeout: 5s
+                  threshold: 3
+                  backoff: 1s
+            """;
 
     private string LogFile => Path.Combine(_directory, "log");
 

@@ -54,7 +54,11 @@ internal static class BaseImages
     }
 
     /// <summary>Pushes a layout; prints nothing and returns the reference.</summary>
-    public static string Push(Machine machine, Server server, string layout, string name)
+    public static string Push(Machine machine, Server server, string layout, string name) =>
+        Push(machine, server.Host, layout, name);
+
+    /// <inheritdoc cref="Push(Machine, Server, string, string)"/>
+    public static string Push(Machine machine, string host, string layout, string name)
     {
         machine
             .RunAsUser(
@@ -63,9 +67,9 @@ internal static class BaseImages
                 "-q",
                 "--dest-tls-verify=false",
                 $"oci:{layout}:latest",
-                $"docker://{server.Host}/{name}"
+                $"docker://{host}/{name}"
             )
             .Ok();
-        return $"{server.Host}/{name}";
+        return $"{host}/{name}";
     }
 }

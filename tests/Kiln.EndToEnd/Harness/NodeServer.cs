@@ -24,7 +24,7 @@ public sealed class NodelessPolicyServer(Machine machine) : Server(machine)
 }
 
 /// <summary>One <c>kiln node</c> of the ordinary user.</summary>
-public sealed class NodeProcess(Machine machine, Server server) : IAsyncDisposable
+public sealed class NodeProcess(Machine machine, Server? server) : IAsyncDisposable
 {
     private readonly string _directory = machine.In($"node-{Guid.NewGuid():N}");
     private Process? _process;
@@ -52,8 +52,7 @@ public sealed class NodeProcess(Machine machine, Server server) : IAsyncDisposab
             .. Variables,
             .. machine.Kiln,
             "node",
-            "--server",
-            $"http://{server.Host}",
+            .. server is null ? Array.Empty<string>() : ["--server", $"http://{server.Host}"],
             "--data",
             DataDirectory,
             .. Options,

@@ -48,7 +48,7 @@ internal static class NotificationSections
                 "registries",
                 "The registries whose notifications are heard.",
                 Kinds.ListOf(
-                    new Shape<NotificationFileRegistry>("a registry", [.. Place, .. Login, .. Builds])
+                    new Shape<NotificationFileRegistry>("a registry", [.. Place, .. Meant, .. Login, .. Builds])
                     {
                         Check = r =>
                             (r.User is null) == (r.PasswordFile is null) ? null : "user and password-file go together",
@@ -106,6 +106,10 @@ internal static class NotificationSections
                 o => o.Aliases,
                 (o, v) => o with { Aliases = v }
             ),
+        ];
+
+    private static IReadOnlyList<Field<NotificationFileRegistry>> Meant =>
+        [
             new Field<NotificationFileRegistry, IReadOnlyList<string>>(
                 "repositories",
                 "Patterns of repositories whose recipes are built, such as hpc/* or hpc/**.",
