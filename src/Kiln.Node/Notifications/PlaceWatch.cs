@@ -23,6 +23,7 @@ internal sealed partial class PlaceWatch(
     private const long ReuseMilliseconds = 24 * 3_600_000;
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan LongestPause = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan FaultPause = TimeSpan.FromSeconds(10);
 
     private string Name => place.Registry.Name;
     private long Now => time.GetUtcNow().ToUnixTimeMilliseconds();
@@ -33,18 +34,21 @@ internal sealed partial class PlaceWatch(
     {
         // Before the node knows what it can build, every recipe would be refused.
         await status.Known.WaitAsync(cancel);
-        while (true)
-        {
-            var changed = spool.Changed;
-            if (spool.Next(Name, Now) is { } wish)
+        await ForeverAsync(
+            async () =>
             {
-                await LookAtAsync(wish, cancel);
-            }
-            else
-            {
-                await Wakeup.WaitAsync(changed, spool.NextDue(Name), time, cancel);
-            }
-        }
+                var changed = spool.Changed;
+                if (spool.Next(Name, Now) is { } wish)
+                {
+                    await LookAtAsync(wish, cancel);
+                }
+                else
+                {
+                    await Wakeup.WaitAsync(changed, spool.NextDue(Name), time, cancel);
+                }
+            },
+            cancel
+        );
     }
 
     private async Task LookAtAsync(Wish wish, CancellationToken cancel)
@@ -146,28 +150,29 @@ internal sealed partial class PlaceWatch(
         return null;
     }
 
-    private async Task DeliverAsync(CancellationToken cancel)
-    {
-        while (true)
-        {
-            var changed = builds.Changed;
-            var open = builds.Undelivered.Where(build => build.Registry == Name).ToList();
-            if (open.FirstOrDefault(build => build.NotBefore <= Now) is { } build)
+    private Task DeliverAsync(CancellationToken cancel) =>
+        ForeverAsync(
+            async () =>
             {
-                await DeliverAsync(build, cancel);
-            }
-            else
-            {
-                await Wakeup.WaitAsync(changed, open.Min(b => (long?)b.NotBefore), time, cancel);
-            }
-        }
-    }
+                var changed = builds.Changed;
+                var open = builds.Undelivered.Where(build => build.Registry == Name).ToList();
+                if (open.Find(build => build.NotBefore <= Now) is { } build)
+                {
+                    await DeliverAsync(build, cancel);
+                }
+                else
+                {
+                    await Wakeup.WaitAsync(changed, open.Min(b => (long?)b.NotBefore), time, cancel);
+                }
+            },
+            cancel
+        );
 
     private async Task DeliverAsync(WatchedBuild build, CancellationToken cancel)
     {
         try
         {
-            if (build.State == BuildStates.Failed || !build.Succeeded.Any())
+            if (build.State == BuildStates.Failed || !IsWhole(build))
             {
                 await FailAsync(build, cancel);
                 return;
@@ -253,6 +258,26 @@ internal sealed partial class PlaceWatch(
     {
         spool.Remove(wish);
         LogDropped(log, wish.ToString(), why);
+    }
+
+    private static bool IsWhole(WatchedBuild build) =>
+        build.Succeeded.Any() && (build.Partial || build.Succeeded.Count() == build.Tasks.Count);
+
+    // Whatever happens to one of them, the loop goes on: nobody would see that it has ended.
+    private async Task ForeverAsync(Func<Task> round, CancellationToken cancel)
+    {
+        while (true)
+        {
+            try
+            {
+                await round();
+            }
+            catch (Exception e) when (!cancel.IsCancellationRequested)
+            {
+                LogFault(log, Name, e);
+                await Task.Delay(FaultPause, time, cancel);
+            }
+        }
     }
 
     private bool IsGivenUp(long since) => Now - since > options.Patience.TotalMilliseconds;

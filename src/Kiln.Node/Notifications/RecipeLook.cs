@@ -193,6 +193,15 @@ internal sealed class RecipeLook(
     )
     {
         var artifact = RecipeArtifact.Read(manifest.Info);
+        // Packed they are never larger; unpacked they are measured when they are fetched.
+        if (artifact.Contexts.Any(c => c.Blob.Size > options.MaxContextBytes))
+        {
+            throw new OciException(
+                BuildErrors.ContextTooLarge,
+                $"a build context is larger than {options.MaxContextBytes} bytes; leave out what the build does not need"
+            );
+        }
+
         var text = await ReadBlobAsync(repository, artifact.Recipe, options.MaxRecipeBytes, cancel);
         var config = manifest.Info.Config!;
         string[] own = tag is null ? [] : [tag];

@@ -19,6 +19,7 @@ internal sealed partial class WatchedBuilds
     private readonly NotificationOptions _options;
     private readonly string _folder;
     private readonly SortedDictionary<string, WatchedBuild> _builds = new(StringComparer.Ordinal);
+    private readonly List<(string Registry, string Repository, long Created)> _recent = [];
     private readonly Queue<Digest> _ownOrder = new();
     private readonly HashSet<Digest> _own = [];
     private readonly Lock _lock = new();
@@ -33,7 +34,11 @@ internal sealed partial class WatchedBuilds
         var (builds, broken) = DurableFile.ReadAll(_folder, NotificationJson.Default.WatchedBuild);
         foreach (var build in builds)
         {
-            _builds[build.Id] = build with { Tasks = [.. build.Tasks.Select(Again)] };
+            _builds[build.Id] = build with
+            {
+                Tasks = [.. build.Tasks.Select(task => Again(task, options.MaxAttempts))],
+            };
+            _recent.Add((build.Registry, build.Repository, build.Created));
             NoteOwn([build.Result, .. build.Tasks.Select(task => task.Manifest?.Digest)]);
         }
 
@@ -79,6 +84,7 @@ internal sealed partial class WatchedBuilds
         lock (_lock)
         {
             Write(build);
+            _recent.Add((build.Registry, build.Repository, build.Created));
             Trim();
         }
 
@@ -191,8 +197,9 @@ internal sealed partial class WatchedBuilds
     {
         lock (_lock)
         {
-            var recent = _builds
-                .Values.Where(build => Place(build) == (registry, repository) && build.Created > now - HourMilliseconds)
+            _recent.RemoveAll(build => build.Created <= now - HourMilliseconds);
+            var recent = _recent
+                .Where(build => (build.Registry, build.Repository) == (registry, repository))
                 .Select(build => build.Created)
                 .Order()
                 .ToList();
@@ -226,8 +233,17 @@ internal sealed partial class WatchedBuilds
         }
     }
 
-    private static WatchedTask Again(WatchedTask task) =>
-        task.State == BuildStates.Running ? task with { State = BuildStates.Queued } : task;
+    // A build that takes the node down with it must not do so for ever.
+    private static WatchedTask Again(WatchedTask task, int attempts) =>
+        task.State != BuildStates.Running ? task
+        : task.Attempt < attempts ? task with { State = BuildStates.Queued }
+        : task with
+        {
+            State = BuildStates.Failed,
+            Finished = task.Started,
+            Reason = FailureReasons.AttemptsExhausted,
+            Message = $"the node ended {task.Attempt} times while it was built",
+        };
 
     private static (string Registry, string Repository) Place(WatchedBuild build) => (build.Registry, build.Repository);
 
