@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Kiln.Oci;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -186,6 +187,12 @@ internal sealed partial class NotificationListener(
             return null;
         }
 
+        if (notification.Tag is { } tag && ReferrersTag().IsMatch(tag.Value))
+        {
+            why = "such a tag lists what is attached to something else";
+            return null;
+        }
+
         if (notification.Digest is { } digest && builds.IsOwn(digest))
         {
             why = "this node has pushed it";
@@ -256,6 +263,10 @@ internal sealed partial class NotificationListener(
         http.Response.ContentType = "text/plain; charset=utf-8";
         await http.Response.WriteAsync(string.Create(CultureInfo.InvariantCulture, $"{text}\n"), http.RequestAborted);
     }
+
+    // distribution-spec, "Referrers Tag Schema": this node writes such tags itself, and so do many tools.
+    [GeneratedRegex(@"\Asha(256|512)-[0-9a-f]{64}\z", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex ReferrersTag();
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "A notification to {Name} was refused: {Why}")]
     private static partial void LogRefused(ILogger log, string name, string why);

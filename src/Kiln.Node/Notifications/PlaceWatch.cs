@@ -57,8 +57,9 @@ internal sealed partial class PlaceWatch(
         {
             switch (await look.LookAsync(wish, cancel))
             {
-                case Finding.NotYet { Why: var why } when wish.Tries < MaxLooks:
-                    PutOff(wish, Pause * Math.Pow(2, wish.Tries), why);
+                // Ordinary: some tell of a push a little before it can be seen.
+                case Finding.NotYet when wish.Tries < MaxLooks:
+                    PutOff(wish, Pause * Math.Pow(2, wish.Tries));
                     break;
                 case Finding.NotYet { Why: var why }:
                     Drop(wish, why);
@@ -244,9 +245,9 @@ internal sealed partial class PlaceWatch(
     private WatchedBuild Fail(WatchedBuild build, string reason, string message) =>
         builds.Change(build.Id, b => b with { State = BuildStates.Failed, Reason = reason, Message = message });
 
-    private void PutOff(Wish wish, TimeSpan pause, string why)
+    private void PutOff(Wish wish, TimeSpan pause, string? why = null)
     {
-        if (wish.Tries == 0)
+        if (wish.Tries == 0 && why is not null)
         {
             LogPutOff(log, wish.ToString(), why);
         }

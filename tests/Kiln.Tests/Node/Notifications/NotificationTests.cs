@@ -106,6 +106,10 @@ public sealed class NotificationTests
                         .Replace("pushed", "deleted", StringComparison.Ordinal),
                     "0 accepted, 0 ignored"
                 ),
+                (
+                    Payloads.Distribution(host, Repository, $"sha256-{digest.Encoded}", digest, "x"),
+                    "lists what is attached"
+                ),
                 ("""{"docker_url":"quay.io/a/b","repository":"a/b","build_id":"x"}""", "0 accepted, 0 ignored"),
                 (
                     Payloads.Distribution("elsewhere.example:5000", Repository, "1.0.recipe", digest, "x"),

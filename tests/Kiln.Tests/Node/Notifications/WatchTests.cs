@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json.Nodes;
 using Kiln.BuildSpec;
+using Kiln.Client.Credentials;
 using Kiln.Node.Notifications;
 using Kiln.Oci;
 
@@ -248,6 +249,48 @@ public sealed class WatchTests
         var build = (await server.SettledAsync())[0]!;
         Assert.Equal(FailureReasons.ResultInvalid, Text(build, "reason"));
         Assert.False(server.Registry.Manifests.ContainsKey("1.0"));
+    }
+
+    [Fact]
+    public async Task The_node_speaks_to_the_registry_with_its_own_login_and_lends_it_for_named_bases_only()
+    {
+        var login = new OneLogin(new Login("kiln", "secret"));
+        await using var server = await WatchedRegistryServer.StartAsync(r => r with { Credentials = login });
+        server.Registry.Intercept = http =>
+        {
+            var allowed = http.Request.Headers.Authorization == "Basic a2lsbjpzZWNyZXQ=";
+            if (!allowed)
+            {
+                http.Response.StatusCode = 401;
+                http.Response.Headers.WWWAuthenticate = "Basic realm=\"site\"";
+            }
+
+            return Task.FromResult(!allowed);
+        };
+        await server.TellAsync("1.0.recipe", server.PushRecipe());
+        await server.Node.SucceedAsync(await server.ClaimAsync());
+        Assert.Equal(BuildStates.Succeeded, Text((await server.SettledAsync())[0]!, "state"));
+
+        var bases = new BaseLogins([
+            new WatchedRegistry
+            {
+                Name = "a",
+                Host = "r.example",
+                Aliases = ["alias.example"],
+                Repositories = ["hpc/**"],
+                Credentials = login,
+                PrivateBases = ["hpc/base/*"],
+            },
+        ]);
+        Assert.NotNull(bases.Find("alias.example", RepositoryName.Parse("hpc/base/os")));
+        Assert.Null(bases.Find("r.example", RepositoryName.Parse("hpc/secret")));
+        Assert.Null(bases.Find("other.example", RepositoryName.Parse("hpc/base/os")));
+        Assert.Null(bases.Find("r.example", null));
+    }
+
+    private sealed class OneLogin(Login login) : ICredentialSource
+    {
+        public Login? Find(string host, RepositoryName? repository) => login;
     }
 
     private static string Text(JsonNode node, string member) => node[member]?.GetValue<string>() ?? "";
