@@ -34,5 +34,6 @@ namespace Kiln.BuildSpec;
 [JsonSerializable(typeof(IReadOnlyList<BuildStep>))]
 [JsonSerializable(typeof(IReadOnlyList<ResolvedDependency>))]
 [JsonSerializable(typeof(IReadOnlyList<string>))]
+[JsonSerializable(typeof(SortedDictionary<string, string>))]
 [JsonSerializable(typeof(string))]
 public sealed partial class BuildJson : JsonSerializerContext;

@@ -7,8 +7,6 @@ namespace Kiln.Server;
 /// <summary>The configuration of a node that starts its builds somewhere else (docs/guide/slurm.md).</summary>
 public static class NodeConfiguration
 {
-    private const int MaxBytes = 1 << 20;
-
     /// <summary>Reads it, and tells all that is wrong with it at once.</summary>
     /// <param name="file">The file; null where there is none.</param>
     /// <param name="launcher">What the command line says of what starts the builds; null where it says nothing.</param>
@@ -32,7 +30,12 @@ public static class NodeConfiguration
         options = options with { Kind = said ?? options.Kind };
         if (file is not null)
         {
-            options = Read(file, options, faults);
+            options = YamlReader.ReadFile(
+                file,
+                faults,
+                options,
+                (root, yaml) => NodeSection.File.Read(root, yaml, options)
+            );
             if (said is { } wanted && options.Kind != wanted && faults.Count == 0)
             {
                 faults.Add(new FileFault(file, 0, $"it says another launcher than --launcher {launcher}"));
@@ -47,28 +50,5 @@ public static class NodeConfiguration
         }
 
         return (options, [.. faults.Where(f => !f.IsWarning).OrderBy(f => f.Line).Select(f => f.ToString())]);
-    }
-
-    private static LauncherOptions Read(string file, LauncherOptions options, List<FileFault> faults)
-    {
-        string text;
-        try
-        {
-            if (new FileInfo(file).Length > MaxBytes)
-            {
-                faults.Add(new FileFault(file, 0, $"is larger than {MaxBytes} bytes"));
-                return options;
-            }
-
-            text = File.ReadAllText(file);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            faults.Add(new FileFault(file, 0, $"cannot be read: {e.Message}"));
-            return options;
-        }
-
-        var yaml = new YamlReader(file, faults);
-        return yaml.Load(text) is { } root ? NodeSection.File.Read(root, yaml, options) : options;
     }
 }

@@ -53,8 +53,6 @@ public static class ServerConfiguration
     /// <summary>Names the configuration file where <c>--config</c> is not given.</summary>
     public const string FileVariable = "KILN_CONFIG";
 
-    private const int MaxBytes = 1 << 20;
-
     // What other verbs read, and the tests of Kiln itself.
     private static readonly string[] OtherVariables = [FileVariable, "KILN_REGISTRY", "KILN_NATIVE"];
 
@@ -90,7 +88,12 @@ public static class ServerConfiguration
         var options = Defaults with { DataDirectory = sources.DataDirectory };
         if (sources.File is { } file)
         {
-            options = ReadFile(file, options, faults);
+            options = YamlReader.ReadFile(
+                file,
+                faults,
+                options,
+                (root, yaml) => AllSections.File.Read(root, yaml, options)
+            );
         }
 
         foreach (var leaf in Leaves)
@@ -148,27 +151,6 @@ public static class ServerConfiguration
         }
 
         return Encoding.UTF8.GetString(bytes.WrittenSpan) + "\n";
-    }
-
-    private static ServerOptions ReadFile(string file, ServerOptions options, List<FileFault> faults)
-    {
-        try
-        {
-            if (new FileInfo(file).Length > MaxBytes)
-            {
-                faults.Add(new(file, 0, $"has more than {MaxBytes} bytes"));
-                return options;
-            }
-
-            var text = File.ReadAllText(file);
-            var yaml = new YamlReader(file, faults);
-            return yaml.Load(text, mayBeEmpty: true) is { } root ? AllSections.File.Read(root, yaml, options) : options;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            faults.Add(new(file, 0, $"cannot be read: {e.Message}"));
-            return options;
-        }
     }
 
     private static ServerOptions Set(

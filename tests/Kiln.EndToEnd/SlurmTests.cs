@@ -4,75 +4,124 @@ using Kiln.EndToEnd.Harness;
 namespace Kiln.EndToEnd;
 
 /// <summary>Builds as jobs of a real Slurm: three nodes on this machine.</summary>
-public sealed class SlurmTests(Machine machine, NodelessServer server, SlurmCluster slurm)
-    : IClassFixture<NodelessServer>,
-        IClassFixture<SlurmCluster>
+public sealed class SlurmTests(Machine machine, SlurmSite site) : IClassFixture<SlurmSite>
 {
-    private const string Types = """
-        launcher: slurm
-        types:
-          - name: small
-            platforms: [linux/amd64, linux/amd64/v2]
-            cpus: 2
-            memory: 2GiB
-            time: 40m
-            partition: build
-            constraint: amd64&avx2
-            backend: { partition: [build, urgent] }
-          - name: large
-            platforms: [linux/amd64]
-            cpus: 4
-            memory: 8GiB
-            time: 40m
-            partition: build
-            constraint: bigmem
-        """;
+    private string Repository { get; } = $"slurm/app-{Guid.NewGuid():N}";
 
     [Fact]
-    public async Task Build_runs_as_a_job_on_a_machine_that_fits()
+    public async Task Build_runs_as_a_job_on_a_machine_that_fits_and_leaves_nothing()
     {
-        slurm.Needs();
-        await using var node = Node();
-        await node.StartAsync();
-        var repository = $"slurm/plain-{Guid.NewGuid():N}";
+        await using var node = await site.NodeAsync();
 
-        var job = await Builds.BuildOkAsync(server, repository, "tag=1", Recipe("sleep 1"));
+        var href = await site.AskAsync(Repository, "sleep 1");
+        var job = await Builds.SucceededAsync(site.Server, await Builds.WaitAsync(site.Server, href));
 
-        await IsWholeAsync(repository);
-        Assert.Contains(
-            " on cn1, partition build, type small]",
-            await Builds.LogAsync(server, job),
-            StringComparison.Ordinal
+        await site.IsWholeAsync(Repository);
+        var log = await Builds.LogAsync(site.Server, job);
+        Assert.Contains(" on cn1, partition build, type small]", log, StringComparison.Ordinal);
+        await SlurmSite.LeavesNothingAsync(node);
+        Assert.DoesNotContain("kiln_lease_", node.Log(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Requests_get_the_type_that_has_what_they_ask_for_and_choose_what_is_listed()
+    {
+        await using var node = await site.NodeAsync();
+        var large = await site.AskAsync(
+            Repository + "-l",
+            "true",
+            ("resources", new JsonObject { ["cpus"] = 3, ["memoryBytes"] = 5L << 30 })
         );
-        await LeavesNothingAsync(node);
+        var urgent = await site.AskAsync(Repository + "-u", "true", ("backend", Partition("urgent")));
+        // Nobody honours it: it waits, and no job is made of it.
+        var unheard = await site.AskAsync(Repository + "-x", "true", ("backend", Partition("nights")));
+
+        Assert.Contains("cn2, partition build, type large]", await LogOfAsync(large), StringComparison.Ordinal);
+        Assert.Contains(", partition urgent, type small]", await LogOfAsync(urgent), StringComparison.Ordinal);
+        var waiting = JsonNode.Parse(await site.Server.Http.GetStringAsync(unheard))!;
+        Assert.Equal("queued", Builds.Text(waiting, "state"));
+        using var cancel = await site.Server.Http.DeleteAsync(unheard);
     }
 
-    private NodeProcess Node() =>
-        new(machine, server)
-        {
-            Options = ["--config", machine.WriteFile(Types, $"types-{Guid.NewGuid():N}", "node.yaml")],
-            Variables = [slurm.Variable],
-        };
-
-    private async Task IsWholeAsync(string repository)
+    [Fact]
+    public async Task Job_that_waits_says_why_and_a_cancel_ends_it_at_slurm()
     {
-        var root = Builds.Unpack(machine, $"{server.Host}/{repository}:1");
-        Assert.Equal("whole\n", await File.ReadAllTextAsync(Path.Combine(root, "made")));
-    }
-
-    // Neither the lease, with its credential, nor what the build had on its machine's disk.
-    private async Task LeavesNothingAsync(NodeProcess node)
-    {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
-        while (
-            Directory.EnumerateFileSystemEntries(Path.Combine(node.DataDirectory, "jobs")).Any()
-            || Directory.EnumerateFileSystemEntries("/tmp", "kiln-job-*").Any()
-        )
+        await using var node = await site.NodeAsync();
+        site.Slurm.Run("scontrol", "update", "partitionname=build", "state=down").Ok();
+        try
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(200), patience.Token);
+            var href = await site.AskAsync(Repository, "true");
+            var running = await Builds.WaitForStateAsync(site.Server, href, "running");
+            Assert.Equal("scheduled", Builds.Text(running["tasks"]![0]!, "phase"));
+            await site.ProgressAsync(href, "waits: PartitionDown");
+            var job = await site.Slurm.JobAsync("PENDING");
+
+            using var cancel = await site.Server.Http.DeleteAsync(href);
+            Assert.Equal("canceled", Builds.Text(await Builds.WaitAsync(site.Server, href), "state"));
+            Assert.Equal("CANCELLED", State(job));
+            await SlurmSite.LeavesNothingAsync(node);
+        }
+        finally
+        {
+            site.Slurm.Run("scontrol", "update", "partitionname=build", "state=up").Ok();
         }
     }
 
-    private string Recipe(string slow) =>
-        $"FROM {BaseImages.Push(machine, server, BaseImages.Busybox(machine), "library/busybox:latest")}\nRUN {slow}; echo whole >/made\nRUN echo {Guid.NewGuid():N}\n";
+    [Fact]
+    public async Task Cancel_ends_a_job_that_runs_and_all_that_it_started()
+    {
+        await using var node = await site.NodeAsync();
+        var (href, job) = await site.RunningAsync(Repository, "sleep 87123");
+
+        using var cancel = await site.Server.Http.DeleteAsync(href);
+        Assert.Equal("canceled", Builds.Text(await Builds.WaitAsync(site.Server, href), "state"));
+
+        await ProcessList.HasNoneAsync("sleep 87123");
+        await SlurmSite.LeavesNothingAsync(node);
+        Assert.Contains(State(job), new[] { "CANCELLED", "COMPLETED", "FAILED" });
+    }
+
+    [Fact]
+    public async Task Time_is_up_by_the_request_or_by_slurm_and_either_is_told()
+    {
+        await using var node = await site.NodeAsync();
+        var asked = await site.AskAsync(Repository + "-a", "sleep 600", ("timeoutSeconds", 8));
+        var late = await Builds.WaitAsync(site.Server, asked);
+        Assert.Equal("timeout", Builds.Text(late, "reason"));
+        Assert.Contains("longer than 8 s", Builds.Text(late, "message"), StringComparison.Ordinal);
+
+        // What Slurm sends half a minute before it ends the job.
+        var (href, job) = await site.RunningAsync(Repository + "-b", "sleep 600");
+        site.Slurm.Run("scancel", "--signal=USR1", "--batch", job).Ok();
+        var ended = await Builds.WaitAsync(site.Server, href);
+        Assert.Equal("timeout", Builds.Text(ended, "reason"));
+        Assert.Contains("the batch system gave", Builds.Text(ended, "message"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_machine_that_is_not_what_its_type_says_is_told_and_not_built_on()
+    {
+        machine.Needs("sbatch");
+        Assert.SkipWhen(
+            (await File.ReadAllTextAsync("/proc/cpuinfo")).Contains("avx512f", StringComparison.Ordinal),
+            "NOT RUN: this machine is of the highest level, so no type can promise too much"
+        );
+        await using var node = await site.NodeAsync();
+
+        var href = await site.AskAsync(Repository, "true", ("targets", new JsonArray("linux/amd64/v4")));
+        var failed = await Builds.WaitAsync(site.Server, href);
+
+        Assert.Equal("attempts-exhausted", Builds.Text(failed, "reason"));
+        Assert.Contains("it is no linux/amd64/v4", Builds.Text(failed, "message"), StringComparison.Ordinal);
+    }
+
+    private static JsonObject Partition(string name) => new() { ["partition"] = name };
+
+    private string State(string job) => site.Slurm.Jobs().First(j => j[0] == job)[1];
+
+    private async Task<string> LogOfAsync(string href) =>
+        await Builds.LogAsync(
+            site.Server,
+            await Builds.SucceededAsync(site.Server, await Builds.WaitAsync(site.Server, href))
+        );
 }

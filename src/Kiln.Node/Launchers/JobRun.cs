@@ -1,5 +1,6 @@
 using System.Text;
 using Kiln.BuildSpec;
+using Kiln.Client;
 using Kiln.Node.Remote;
 using Kiln.Oci;
 using Microsoft.Extensions.Logging;
@@ -73,7 +74,7 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
     private async Task BuildAsync(LocalLauncher launcher, HttpCoordinator coordinator, CancellationToken stop)
     {
         var lease = handover.Lease;
-        await coordinator.AppendLogAsync(lease, Encoding.UTF8.GetBytes($"[{Where()}]\n"), stop);
+        await SayWhereAsync(coordinator, stop);
         var abilities = await launcher.PrepareAsync(stop);
         if (Unfit(abilities, lease.Task.Platform) is { } why)
         {
@@ -96,6 +97,19 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
         await launcher.RunAsync(lease, coordinator, stop);
     }
 
+    // A registry that is away for a moment is waited for by the build; this line is not worth it.
+    private async Task SayWhereAsync(HttpCoordinator coordinator, CancellationToken stop)
+    {
+        try
+        {
+            await coordinator.AppendLogAsync(handover.Lease, Encoding.UTF8.GetBytes($"[{Where()}]\n"), stop);
+        }
+        catch (RegistryException e)
+        {
+            LogUnsaid(log, e.Message);
+        }
+    }
+
     private string Where()
     {
         var job = JobVariables.Select(variable).FirstOrDefault(id => id is { Length: > 0 });
@@ -111,6 +125,9 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
             : X86Level.Lacks(wanted) ? $"it is no {wanted}; the type names the wrong machines"
             : null
         );
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The log of the build does not say where it runs: {Why}")]
+    private static partial void LogUnsaid(ILogger log, string why);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The lease is over: {Why}")]
     private static partial void LogLost(ILogger log, string why);

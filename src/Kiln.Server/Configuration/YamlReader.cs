@@ -17,6 +17,30 @@ internal sealed class YamlReader(string file, List<FileFault> faults)
     /// <summary>The folder of the file, that other files which it names are relative to.</summary>
     public string Folder { get; } = Path.GetDirectoryName(Path.GetFullPath(file)) ?? "/";
 
+    private const int MaxFileBytes = 1 << 20;
+
+    /// <summary>Reads a file of at most a megabyte, which may be empty; what is wrong with it is noted.</summary>
+    /// <returns>What was read; <paramref name="otherwise"/> where there is nothing to read.</returns>
+    public static T ReadFile<T>(string file, List<FileFault> faults, T otherwise, Func<YamlNode, YamlReader, T> read)
+    {
+        try
+        {
+            if (new FileInfo(file).Length > MaxFileBytes)
+            {
+                faults.Add(new(file, 0, $"has more than {MaxFileBytes} bytes"));
+                return otherwise;
+            }
+
+            var yaml = new YamlReader(file, faults);
+            return yaml.Load(File.ReadAllText(file), mayBeEmpty: true) is { } root ? read(root, yaml) : otherwise;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            faults.Add(new(file, 0, $"cannot be read: {e.Message}"));
+            return otherwise;
+        }
+    }
+
     /// <summary>What was noted so far.</summary>
     public int FaultCount => faults.Count;
 

@@ -24,7 +24,6 @@ internal static partial class LeaseBodies
         FailureReasons.AttemptsExhausted,
         FailureReasons.ResultInvalid,
         FailureReasons.PolicyDenied,
-        FailureReasons.NoBuilder,
     ];
 
     /// <exception cref="OciException"><c>BUILD_REQUEST_INVALID</c>.</exception>
@@ -42,6 +41,8 @@ internal static partial class LeaseBodies
             || IsWrong(claim.Engines, mayBeAbsent: true)
                 ? "recipes, outputs, networks and engines are lists of names"
             : claim.Resources?.List().Any(r => r.Value < 0) is true ? "resources has numbers, 0 or more"
+            : claim.Types is { } types && (types.Count is 0 or > MaxEntries || types.Any(IsWrong))
+                ? $"types is a list of up to {MaxEntries} objects with platforms, networks, resources and backend as the claim has them"
             : claim.LeaseSeconds is <= 0 ? "leaseSeconds is a number of seconds, 1 or more"
             : claim.Labels is { } labels
             && (
@@ -118,6 +119,23 @@ internal static partial class LeaseBodies
         list is null or { Count: 0 }
             ? !mayBeAbsent
             : list.Count > MaxEntries || list.Any(e => e is null or { Length: 0 or > 128 });
+
+    private static bool IsWrong(OfferedType? type) =>
+        type is null
+        || IsWrong(type.Platforms, mayBeAbsent: true)
+        || type.Platforms?.Any(p => !Platform.TryParse(p, out _)) is true
+        || IsWrong(type.Networks, mayBeAbsent: true)
+        || type.Resources?.List().Any(r => r.Value < 0) is true
+        || type.Backend is { } backend
+            && (
+                backend.Count > MaxEntries
+                || backend.Any(b =>
+                    b.Key.Length is 0 or > 128
+                    || b.Value is null
+                    || b.Value.Count > MaxEntries
+                    || b.Value.Any(v => v is null or { Length: 0 or > 256 })
+                )
+            );
 
     private static bool IsWrong(IReadOnlyList<BuildStep>? steps) =>
         steps is not null && (steps.Count > MaxSteps || steps.Contains(null!));

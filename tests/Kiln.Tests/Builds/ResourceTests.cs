@@ -54,6 +54,62 @@ public sealed class ResourceTests
     }
 
     [Theory]
+    // Each type is what it is by itself: one with the memory, and another that is heard, are not one with both.
+    [InlineData(
+        """{"resources":{"cpus":8,"memoryBytes":4294967296,"diskBytes":1073741824},"backend":{"partition":["short"]}}""",
+        true
+    )]
+    [InlineData(
+        """{"resources":{"cpus":8,"memoryBytes":4294967296,"diskBytes":1073741824},"backend":{"partition":["*"]}}""",
+        true
+    )]
+    [InlineData(
+        """{"resources":{"cpus":8,"memoryBytes":4294967296,"diskBytes":1073741824},"backend":{"partition":["long"]}}""",
+        false
+    )]
+    [InlineData(
+        """{"resources":{"cpus":8,"memoryBytes":4294967296,"diskBytes":1073741824},"backend":{"account":["short"]}}""",
+        false
+    )]
+    [InlineData("""{"resources":{"cpus":8,"memoryBytes":4294967296,"diskBytes":1073741824}}""", false)]
+    [InlineData("""{"resources":{"cpus":2},"backend":{"partition":["short"]}}""", false)]
+    [InlineData("""{"backend":{"partition":["short"]}}""", true)]
+    [InlineData("""{"platforms":["linux/arm64"],"backend":{"partition":["short"]}}""", false)]
+    [InlineData("""{"networks":["none"],"backend":{"partition":["short"]}}""", false)]
+    public async Task A_node_of_several_types_gets_what_fits_one_of_them(string type, bool fits)
+    {
+        await using var server = await BuildServer.StartAsync();
+        using var asked = await SubmitAsync(server, Needs, new JsonObject { ["partition"] = "short" });
+        Assert.Equal(HttpStatusCode.Accepted, asked.StatusCode);
+        const string most =
+            ""","resources":{"cpus":8,"memoryBytes":8589934592,"diskBytes":1073741824},"types":[{"backend":{},"resources":{"cpus":8,"memoryBytes":8589934592,"diskBytes":1073741824}},""";
+
+        using var answer = await new WireNode(server.Http).ClaimAsync(
+            offer: Offer.Replace("RESOURCES", $"{most}{type}]")
+        );
+
+        Assert.Equal(fits ? HttpStatusCode.Created : HttpStatusCode.NoContent, answer.StatusCode);
+    }
+
+    [Theory]
+    [InlineData("[]")]
+    [InlineData("[null]")]
+    [InlineData("7")]
+    [InlineData("""[{"platforms":["linux"]}]""")]
+    [InlineData("""[{"resources":{"cpus":-1}}]""")]
+    [InlineData("""[{"backend":{"partition":[""]}}]""")]
+    [InlineData("""[{"backend":{"partition":null}}]""")]
+    [InlineData("""[{"backend":{"partition":"short"}}]""")]
+    public async Task Types_that_are_none_are_refused(string types)
+    {
+        await using var server = await BuildServer.StartAsync();
+        using var wrong = await new WireNode(server.Http).ClaimAsync(
+            offer: Offer.Replace("RESOURCES", $""","types":{types}""")
+        );
+        await wrong.ShouldFailAsync(400, BuildErrors.RequestInvalid.Code);
+    }
+
+    [Theory]
     [InlineData("""{"cpus":0}""", "resources.cpus is a number, 1 or more")]
     [InlineData("""{"memoryBytes":-5}""", "resources.memoryBytes is a number, 1 or more")]
     [InlineData("""{"cpus":9}""", "resources.cpus is 9, and 8 is the most")]

@@ -8,28 +8,7 @@ namespace Kiln.Tests.Node;
 /// <summary>What a build says while it runs: in order, without losing its lease or a word.</summary>
 public sealed class BuildReportTests
 {
-    private static readonly Lease Lease = new()
-    {
-        Id = "l1",
-        Execution = "e1",
-        Repository = "hpc/app",
-        Attempt = 1,
-        HeartbeatSeconds = 1,
-        Task = new LeaseTask
-        {
-            Platform = Platform.LinuxAmd64,
-            Format = BuildOutput.Oci,
-            RecipeType = RecipeTypes.Dockerfile,
-            Recipe = new Descriptor
-            {
-                MediaType = BuildMediaTypes.Dockerfile,
-                Digest = Digest.EmptyJson,
-                Size = 2,
-            },
-            Network = NetworkModes.None,
-            TimeoutSeconds = 60,
-        },
-    };
+    private static readonly Lease Lease = NodeSamples.Lease;
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 

@@ -43,8 +43,14 @@ internal sealed class TestCoordinator : IBuildCoordinator
     public Task<Lease?> ClaimAsync(LeaseClaim claim, TimeSpan wait, CancellationToken cancel) =>
         throw new NotSupportedException();
 
-    public Task<bool> CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel) =>
-        throw new NotSupportedException();
+    /// <summary>The last result.</summary>
+    public LeaseResult? Result { get; private set; }
+
+    public Task<bool> CompleteAsync(Lease lease, LeaseResult result, CancellationToken cancel)
+    {
+        Result = result;
+        return Task.FromResult(false);
+    }
 
     public Task GiveBackAsync(Lease lease, CancellationToken cancel) => throw new NotSupportedException();
 

@@ -271,9 +271,9 @@ internal sealed class Enlistment(
         transaction.Run(
             """
             INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, network,
-                task, state, queued, queue_deadline, cpus, memory_bytes, disk_bytes, gpus)
+                task, state, queued, queue_deadline, backend, cpus, memory_bytes, disk_bytes, gpus)
             VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @network, @task, 'queued', @now,
-                @deadline, @cpus, @memory, @disk, @gpus)
+                @deadline, @backend, @cpus, @memory, @disk, @gpus)
             """,
             [
                 ("id", id),
@@ -304,6 +304,7 @@ internal sealed class Enlistment(
                 ),
                 ("now", now),
                 ("deadline", now + (plan.QueueSeconds * 1000L)),
+                ("backend", Fitting.BackendOf(task.Task.Backend)),
                 .. Needs(task.Task.Resources),
             ]
         );

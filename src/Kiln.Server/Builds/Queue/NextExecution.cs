@@ -1,5 +1,4 @@
 using System.Data.Common;
-using System.Globalization;
 using Kiln.BuildSpec;
 using Kiln.Server.Metadata;
 
@@ -12,9 +11,6 @@ namespace Kiln.Server.Builds.Queue;
 /// </summary>
 internal sealed class NextExecution
 {
-    // What an execution needs, in the order of BuildResources.List.
-    private static readonly IReadOnlyList<string> ResourceColumns = ["cpus", "memory_bytes", "disk_bytes", "gpus"];
-
     // With the words of the index executions_waiting.
     private const string Waiting = "state = 'queued' AND finished IS NULL";
 
@@ -26,34 +22,21 @@ internal sealed class NextExecution
         )
         """;
 
+    private readonly LeaseClaim _claim;
     private readonly Claimant _by;
     private readonly List<(string Name, object? Value)> _values;
-    private readonly string _fits;
+    private string _fits;
 
     /// <param name="now">Milliseconds since 1970.</param>
     public NextExecution(LeaseClaim claim, Claimant by, long now)
     {
-        _by = by;
+        (_claim, _by) = (claim, by);
         _values = [("now", now), ("me", by.Name)];
         var conditions = new List<string>
         {
             "e." + Waiting.Replace(" finished", " e.finished", StringComparison.Ordinal),
             "e.not_before <= @now AND e.queue_deadline > @now",
-            $"e.platform IN ({List("platform", claim.Platforms)})",
-            $"e.recipe_type IN ({List("recipe", claim.Recipes)})",
-            $"e.format IN ({List("format", claim.Outputs)})",
         };
-        if (claim.Networks is not null)
-        {
-            conditions.Add($"(e.network = '' OR e.network IN ({List("network", claim.Networks)}))");
-        }
-
-        foreach (var (had, column) in (claim.Resources ?? new BuildResources()).List().Zip(ResourceColumns))
-        {
-            conditions.Add($"e.{column} <= @had_{column}");
-            _values.Add(("had_" + column, had.Value ?? 0));
-        }
-
         if (by.Repository is not null)
         {
             conditions.Add("e.repository = (SELECT id FROM repositories WHERE name = @repository)");
@@ -69,9 +52,13 @@ internal sealed class NextExecution
         _fits = string.Join(" AND ", conditions);
     }
 
-    /// <summary>Its id; null where there is nothing.</summary>
-    public string? Find(DbConnection connection) =>
-        Line(connection).Select(first => Pick(connection, first)).FirstOrDefault(id => id is not null);
+    /// <summary>Its id; null where there is nothing. Called once.</summary>
+    public string? Find(DbConnection connection)
+    {
+        // What back ends are asked for stands in the queue.
+        _fits += $" AND {Fitting.Of(connection, _claim, _values)}";
+        return Line(connection).Select(first => Pick(connection, first)).FirstOrDefault(id => id is not null);
+    }
 
     // Those who wait, each in one repository, in the order in which it is their turn.
     private List<First> Line(DbConnection connection)
@@ -148,20 +135,6 @@ internal sealed class NextExecution
             """,
             [.. _values, ("requester", first.Requester), ("of", first.Repository), ("queued", first.Queued)]
         );
-
-    // The names of parameters; the values themselves are bound.
-    private string List(string name, IReadOnlyList<string> items)
-    {
-        var names = new List<string>(items.Count);
-        for (var i = 0; i < items.Count; i++)
-        {
-            var parameter = name + i.ToString(CultureInfo.InvariantCulture);
-            _values.Add((parameter, items[i]));
-            names.Add("@" + parameter);
-        }
-
-        return names.Count == 0 ? "NULL" : string.Join(", ", names);
-    }
 
     private sealed record Pair(
         string Requester,

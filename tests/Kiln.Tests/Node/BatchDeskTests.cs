@@ -1,0 +1,203 @@
+using Kiln.BuildSpec;
+using Kiln.Node.Launchers;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Kiln.Tests.Node;
+
+/// <summary>How a node speaks with its batch system: not too often, and never twice for one build.</summary>
+public sealed class BatchDeskTests : IAsyncDisposable
+{
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(20);
+    private static readonly JobShape Shape = TypeChoice
+        .Choose([new NodeType { Name = "t", Platforms = [Oci.Platform.LinuxAmd64] }], NodeSamples.Lease.Task)
+        .Shape!;
+
+    private readonly TestBatch _system = new();
+    private readonly CancellationTokenSource _over = new();
+    private readonly BatchDesk _desk;
+    private readonly Task _running;
+    private bool _untouched = true;
+
+    public BatchDeskTests()
+    {
+        _desk = new BatchDesk(_system, Interval, TimeSpan.FromDays(1), TimeProvider.System, NullLogger.Instance);
+        _running = _desk.RunAsync(_over.Token);
+    }
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public async ValueTask DisposeAsync()
+    {
+        await _over.CancelAsync();
+        await _running;
+        _over.Dispose();
+    }
+
+    [Fact]
+    public async Task A_submission_whose_answer_was_lost_is_found_by_its_name()
+    {
+        _system.Submit = order =>
+        {
+            _system.Put("7", order.Name, BatchState.Pending, "Resources");
+            return new Submission(SubmissionKind.Unknown, "Socket timed out");
+        };
+        var ticket = Add("kiln-a");
+
+        await UntilAsync(() => ticket.Said == "test job 7 waits: Resources");
+
+        Assert.Equal("7", ticket.Job);
+        Assert.Equal(1, _system.Submissions);
+    }
+
+    [Fact]
+    public async Task A_submission_that_was_not_heard_is_made_again_once_that_is_known()
+    {
+        _system.Submit = _ => new Submission(SubmissionKind.Unknown, "Socket timed out");
+        _system.Away = "no controller";
+        var ticket = Add("kiln-a");
+        await UntilAsync(() => ticket.Said.Contains("test does not answer since", StringComparison.Ordinal));
+        await Task.Delay(Interval * 20, Cancel);
+        Assert.Equal(1, _system.Submissions);
+
+        _system.Submit = null;
+        _system.Away = null;
+        await UntilAsync(() => ticket.Job is not null);
+        Assert.Equal(2, _system.Submissions);
+    }
+
+    [Fact]
+    public async Task What_an_earlier_process_left_is_looked_for_before_it_is_submitted()
+    {
+        _system.Put("7", "kiln-a", BatchState.Running, "");
+        var found = Add("kiln-a", doubtful: true);
+        var lost = Add("kiln-b", doubtful: true);
+        await UntilAsync(() => found.Job == "7" && lost.Job is not null);
+        Assert.Equal(["kiln-b"], _system.Names);
+    }
+
+    [Fact]
+    public async Task What_a_job_has_taken_and_nobody_knows_of_is_lost_and_not_submitted_again()
+    {
+        _untouched = false;
+        var ticket = Add("kiln-a", doubtful: true);
+        await UntilAsync(() => ticket.End is not null);
+        Assert.Equal(BatchEndKind.Lost, ticket.End!.Kind);
+        Assert.Equal(0, _system.Submissions);
+    }
+
+    [Fact]
+    public async Task A_job_that_is_in_no_list_any_more_is_looked_up()
+    {
+        var known = Add("kiln-a");
+        var gone = Add("kiln-b");
+        await UntilAsync(() => known.Job is not null && gone.Job is not null);
+        var id = known.Job!;
+        _system.Later[id] = new BatchJob(id, "", BatchState.OutOfMemory, "OUT_OF_MEMORY", "", "cn1");
+        _system.Clear();
+
+        await UntilAsync(() => known.End is not null && gone.End is not null);
+        Assert.Equal((BatchEndKind.OutOfMemory, BatchEndKind.Lost), (known.End!.Kind, gone.End!.Kind));
+    }
+
+    [Fact]
+    public async Task A_job_that_goes_back_into_the_queue_is_cancelled_there()
+    {
+        var ticket = Add("kiln-a");
+        await UntilAsync(() => ticket.Job is not null);
+        _system.Put(ticket.Job!, "kiln-a", BatchState.Running, "");
+        await UntilAsync(() => ticket.HasRun);
+        _system.Put(ticket.Job!, "kiln-a", BatchState.Pending, "BeginTime");
+
+        await UntilAsync(() => ticket.End is not null && _system.Canceled.Contains(ticket.Job!));
+        Assert.Equal(BatchEndKind.Requeued, ticket.End!.Kind);
+    }
+
+    [Fact]
+    public async Task A_cancel_ends_at_once_what_was_not_submitted_and_else_the_job()
+    {
+        _system.Submit = _ => new Submission(SubmissionKind.Later, "job submit limit");
+        var waiting = Add("kiln-a");
+        await UntilAsync(() => waiting.Said == "test takes no job now: job submit limit");
+        _desk.Cancel(waiting);
+        Assert.Equal(BatchEndKind.Canceled, waiting.End!.Kind);
+
+        _system.Submit = null;
+        var submitted = Add("kiln-b");
+        await UntilAsync(() => submitted.Job is not null);
+        _desk.Cancel(submitted);
+        await UntilAsync(() => submitted.End?.Kind == BatchEndKind.Canceled);
+        Assert.Equal([submitted.Job!], _system.Canceled);
+    }
+
+    [Fact]
+    public async Task However_many_builds_there_are_the_questions_keep_their_distance()
+    {
+        var tickets = Enumerable.Range(0, 30).Select(i => Add($"kiln-{i}")).ToList();
+        await UntilAsync(() => tickets.TrueForAll(t => t.Job is not null));
+        tickets.ForEach(_desk.Cancel);
+        await UntilAsync(() => tickets.TrueForAll(t => t.End is not null));
+
+        Assert.Equal(30, _system.Submissions);
+        // Timers go by ticks of some milliseconds.
+        Assert.All(_system.Pauses, pause => Assert.True(pause >= Interval * 0.7, $"{pause}"));
+    }
+
+    [Theory]
+    [InlineData(BatchEndKind.Refused, FailureReasons.SystemError, false, "test refused the job: why")]
+    [InlineData(
+        BatchEndKind.Ended,
+        FailureReasons.SystemError,
+        true,
+        "ended without a result (why); its last words: kiln: not found"
+    )]
+    [InlineData(BatchEndKind.Canceled, FailureReasons.SystemError, false, "was cancelled at the batch system")]
+    [InlineData(BatchEndKind.TimedOut, FailureReasons.Timeout, false, "ran into its time limit of 3 min")]
+    [InlineData(BatchEndKind.NodeFailed, FailureReasons.SystemError, true, "the machine of test job 7 failed on cn1")]
+    [InlineData(BatchEndKind.Preempted, FailureReasons.SystemError, true, "was preempted")]
+    [InlineData(BatchEndKind.OutOfMemory, FailureReasons.LimitExceeded, false, "used more memory than its 4352 MiB")]
+    [InlineData(BatchEndKind.Requeued, FailureReasons.SystemError, true, "was put back into the queue")]
+    [InlineData(BatchEndKind.Lost, FailureReasons.SystemError, true, "knows nothing of test job 7 any more")]
+    [InlineData(BatchEndKind.WaitedTooLong, FailureReasons.SystemError, false, "waited longer in the queue")]
+    public void Each_end_is_told_from_the_others_and_is_retried_or_reported(
+        object kind,
+        string reason,
+        bool again,
+        string message
+    )
+    {
+        var ticket = Ticket("kiln-a");
+        ticket.Remember("7");
+        var job = new BatchJob("7", "kiln-a", BatchState.Ended, "X", "", "cn1");
+        var end = new BatchEnd((BatchEndKind)kind, "why", job);
+
+        var result = BatchEnds.ResultOf(end, ticket, "test", "kiln: not found", canceled: false);
+
+        Assert.Equal((BuildStates.Failed, reason, again), (result.State, result.Reason, result.Retryable));
+        Assert.Contains(message, result.Message, StringComparison.Ordinal);
+        Assert.Equal(BuildStates.Canceled, BatchEnds.ResultOf(end, ticket, "test", "", canceled: true).State);
+    }
+
+    private BatchTicket Add(string name, bool doubtful = false)
+    {
+        var ticket = Ticket(name);
+        ticket.DoubtfulSince = doubtful ? TimeProvider.System.GetUtcNow() : null;
+        _desk.Add(ticket);
+        return ticket;
+    }
+
+    private BatchTicket Ticket(string name) =>
+        new(new BatchOrder(name, Shape, "script", "output"), TimeProvider.System.GetUtcNow())
+        {
+            Became = _ => { },
+            IsUntouched = () => _untouched,
+        };
+
+    private static async Task UntilAsync(Func<bool> done)
+    {
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+        while (!done())
+        {
+            await Task.Delay(5, patience.Token);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+using Kiln.BuildSpec;
+using Kiln.Node;
+using Kiln.Node.Launchers;
+using Kiln.Node.Launchers.Command;
+using Kiln.Node.Remote;
+using Kiln.Server;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Kiln.Tests.Node;
+
+/// <summary>What is handed to a job, whose hands it comes into, and what operators write.</summary>
+public sealed class LaunchTests : IDisposable
+{
+    private static readonly LauncherOptions Options = new()
+    {
+        Kind = LauncherKind.Command,
+        Submit = ["true"],
+        Status = ["true"],
+        Cancel = ["true"],
+        Types = [new NodeType { Name = "t", Platforms = [Oci.Platform.LinuxAmd64] }],
+    };
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("kiln-launch-").FullName;
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void One_job_takes_a_hand_over_and_no_other_and_nothing_secret_stays()
+    {
+        var folder = Create();
+        Assert.True(folder.IsUntouched);
+        Assert.All(
+            Directory.GetFiles(folder.Path),
+            file => Assert.Equal(0, (int)(File.GetUnixFileMode(file) & (UnixFileMode)0b000_111_111))
+        );
+        Assert.Equal(0, (int)(File.GetUnixFileMode(folder.Path) & (UnixFileMode)0b000_111_111));
+
+        var taken = JobHandover.Take(folder.Path)!;
+
+        Assert.Equal("registry.example.org", taken.Server);
+        Assert.Equal("hunter2"u8.ToArray(), taken.Lease.Task.Secrets!.Single().Value);
+        Assert.Null(JobHandover.Take(folder.Path));
+        Assert.False(folder.IsUntouched);
+        var secret = Convert.ToBase64String("hunter2"u8);
+        Assert.DoesNotContain(
+            Directory.GetFiles(folder.Path),
+            f => File.ReadAllText(f).Contains(secret, StringComparison.Ordinal)
+        );
+        folder.Remove();
+        Assert.Null(JobHandover.Take(folder.Path));
+    }
+
+    [Fact]
+    public void What_was_begun_is_found_again_and_what_was_never_whole_is_removed()
+    {
+        Create().Became("17");
+        Directory.CreateDirectory(Path.Combine(_folder, "half"));
+        File.WriteAllText(Path.Combine(_folder, "half", "handover.json"), "{");
+
+        var left = Assert.Single(LaunchFolder.Left(_folder));
+
+        Assert.Equal(("17", "l1"), (left.Record.Job, left.Record.Lease.Id));
+        Assert.False(Directory.Exists(Path.Combine(_folder, "half")));
+    }
+
+    [Fact]
+    public async Task What_fits_no_type_is_refused_with_a_sentence_and_nothing_is_submitted()
+    {
+        var node = new NodeOptions { Directory = _folder, Name = "n" };
+        var remote = new RemoteServer { Host = "h", Spool = Path.Combine(_folder, "spool") };
+        using var launcher = new BatchLauncher(
+            Options with
+            {
+                Submit = ["touch", Path.Combine(_folder, "submitted")],
+            },
+            node,
+            remote,
+            TimeProvider.System,
+            NullLogger.Instance
+        );
+        var abilities = await launcher.PrepareAsync(Cancel);
+        Assert.Equal(["linux/amd64"], abilities.Types!.Single().Platforms);
+        launcher.Resume(new TestCoordinator(), Cancel);
+        var coordinator = new TestCoordinator();
+        var lease = NodeSamples.Lease with
+        {
+            Task = NodeSamples.Lease.Task with { Backend = new Dictionary<string, string> { ["queue"] = "x" } },
+        };
+
+        await launcher.RunAsync(lease, coordinator, Cancel);
+
+        Assert.Equal(
+            (BuildStates.Failed, FailureReasons.NoBuilder),
+            (coordinator.Result!.State, coordinator.Result.Reason)
+        );
+        Assert.Contains("t: backend.queue may not be chosen", coordinator.Result.Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(Path.Combine(_folder, "submitted")));
+    }
+
+    [Fact]
+    public void Lines_of_a_sites_status_command_are_read_and_others_are_not()
+    {
+        var jobs = CommandSystem.Jobs(
+            "7 kiln-a running cn1 since an hour\n8 kiln-b pending - Priority\n9 kiln-c ended\nhello\n10 kiln-d nonsense\n"
+        );
+        Assert.Equal(
+            [("7", BatchState.Running, "cn1"), ("8", BatchState.Pending, ""), ("9", BatchState.Ended, "")],
+            jobs.Select(j => (j.Id, j.State, j.Node))
+        );
+        Assert.Equal(["since an hour", "Priority", ""], jobs.Select(j => j.Reason));
+    }
+
+    [Theory]
+    [InlineData("launcher: slurm\n", "it needs 'types'")]
+    [InlineData("launcher: slurn\n", "'slurn' is not known; did you mean 'slurm'")]
+    [InlineData("launcher: slurm\ntypes:\n  - { platforms: [linux/amd64] }\n", "a type needs 'name'")]
+    [InlineData("launcher: slurm\ntypes:\n  - { name: a, platforms: [linux] }\n", "'linux' is not os/architecture")]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64 }\n  - { name: a, platforms: linux/arm64 }\n",
+        "two types are called 'a'"
+    )]
+    [InlineData("launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, time: 2m }\n", "less than 3 minutes")]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, backend: { acount: [x] } }\n",
+        "no key 'acount'"
+    )]
+    [InlineData(
+        "launcher: command\ntypes:\n  - { name: a, platforms: linux/amd64 }\n",
+        "needs 'submit', 'status' and 'cancel'"
+    )]
+    public void A_wrong_configuration_is_told(string text, string fault)
+    {
+        var file = Path.Combine(_folder, "node.yaml");
+        File.WriteAllText(file, text);
+        Assert.Contains(NodeConfiguration.Load(file, null).Faults, f => f.Contains(fault, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_configuration_says_all_that_there_is_to_say()
+    {
+        var file = Path.Combine(_folder, "node.yaml");
+        File.WriteAllText(
+            file,
+            """
+            launcher: slurm
+            jobs: 7
+            scratch: /local
+            program: [dotnet, kiln.dll]
+            setup: module load buildah
+            types:
+              - name: gpu
+                platforms: [linux/amd64/v3]
+                cpus: 8
+                memory: 64GiB
+                gpus: 2
+                time: 4h
+                partition: gpu
+                constraint: a100&nvme
+                backend: { account: ["*"] }
+            """
+        );
+        var (options, faults) = NodeConfiguration.Load(file, "slurm");
+        Assert.Empty(faults);
+        Assert.Equal((LauncherKind.Slurm, 7, "/local"), (options.Kind, options.Jobs, options.Scratch));
+        var type = Assert.Single(options.Types);
+        Assert.Equal((8, 64L << 30, 2, TimeSpan.FromHours(4)), (type.Cpus, type.MemoryBytes, type.Gpus, type.Time));
+        Assert.Equal("a100&nvme", type.Place["constraint"]);
+        Assert.Equal(["*"], type.Backend["account"]);
+        Assert.NotEmpty(NodeConfiguration.Load(null, "slurm").Faults);
+        Assert.NotEmpty(NodeConfiguration.Load(file, "local").Faults);
+        Assert.NotEmpty(NodeConfiguration.Load(file, "pbs").Faults);
+    }
+
+    private LaunchFolder Create()
+    {
+        var secret = new LeaseSecret { Id = "s", Value = "hunter2"u8.ToArray() };
+        var lease = NodeSamples.Lease with { Task = NodeSamples.Lease.Task with { Secrets = [secret] } };
+        var record = new LaunchRecord
+        {
+            Lease = NodeSamples.Lease,
+            Type = "t",
+            Begun = TimeProvider.System.GetUtcNow(),
+        };
+        var handover = new JobHandover
+        {
+            Lease = lease,
+            Server = "registry.example.org",
+            Type = "t",
+            MemoryBytes = 1,
+            DiskBytes = 1,
+            Processes = 1,
+            MaxContextBytes = 1,
+        };
+        return LaunchFolder.Create(_folder, record, handover, directory => $"#!/bin/sh\n: {directory}\n");
+    }
+}
