@@ -98,8 +98,11 @@ public sealed partial class BatchLauncher : ILauncher
 
     public void Dispose()
     {
-        _over.Cancel();
-        _over.Dispose();
+        if (!_over.IsCancellationRequested)
+        {
+            _over.Cancel();
+            _over.Dispose();
+        }
     }
 
     // Secrets are not in the record: a build that was never submitted is submitted with what lies there for its job.

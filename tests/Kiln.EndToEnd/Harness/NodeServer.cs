@@ -85,5 +85,6 @@ public sealed class NodeProcess(Machine machine, Server? server) : IAsyncDisposa
         machine.RunAsUser("sh", "-c", $"kill -{signal} {process.Id}").Ok();
         using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         await process.WaitForExitAsync(patience.Token);
+        Assert.True(signal == "KILL" || process.ExitCode == 0, $"kiln node ended with {process.ExitCode}:\n{Log()}");
     }
 }

@@ -97,6 +97,8 @@ public sealed class LaunchTests : IDisposable
         );
         Assert.Contains("t: backend.queue may not be chosen", coordinator.Result.Message, StringComparison.Ordinal);
         Assert.False(File.Exists(Path.Combine(_folder, "submitted")));
+        // The node that has it disposes of it, and so does whoever made it.
+        launcher.Dispose();
     }
 
     [Fact]
