@@ -36,8 +36,8 @@ internal static class Fitting
             """;
     }
 
-    /// <summary>The names of parameters; the values themselves are bound.</summary>
-    public static string List(string name, IReadOnlyList<string> items, List<(string, object?)> values)
+    // The names of parameters; the values themselves are bound.
+    private static string List(string name, IReadOnlyList<string> items, List<(string, object?)> values)
     {
         var names = new List<string>(items.Count);
         for (var i = 0; i < items.Count; i++)
