@@ -26,8 +26,8 @@ public sealed class SlurmSite : IAsyncLifetime
             time: 3h
             partition: build
             constraint: bigmem
-          - name: level
-            platforms: [linux/amd64/v4]
+          - name: wrong
+            platforms: [linux/arm64]
             time: 2h
             partition: build
             constraint: arm64
