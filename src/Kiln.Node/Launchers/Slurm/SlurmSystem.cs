@@ -43,7 +43,7 @@ internal sealed class SlurmSystem : IBatchSystem
     public async Task<IReadOnlyList<BatchJob>> ListAsync(IReadOnlyList<BatchTicket> wanted, CancellationToken cancel) =>
         SlurmText.Jobs(
             await AskAsync(
-                ["squeue", "-h", "-t", "all", "-u", Environment.UserName, "-o", SlurmText.ListFormat],
+                ["squeue", "--local", "-h", "-t", "all", "-u", Environment.UserName, "-o", SlurmText.ListFormat],
                 cancel
             )
         );
