@@ -103,7 +103,11 @@ public sealed class SlurmTests(SlurmSite site) : IClassFixture<SlurmSite>
     {
         await using var node = await site.NodeAsync();
 
-        var href = await site.AskAsync(Repository, "true", ("targets", new JsonArray("linux/arm64")));
+        var href = await site.AskAsync(
+            Repository,
+            "true",
+            ("targets", new JsonArray(new JsonObject { ["platform"] = "linux/arm64" }))
+        );
         var failed = await Builds.WaitAsync(site.Server, href);
 
         Assert.Equal("attempts-exhausted", Builds.Text(failed, "reason"));
