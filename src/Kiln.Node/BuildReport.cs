@@ -33,6 +33,7 @@ internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordin
     private Activity? _build;
     private Activity? _span;
     private bool _changed;
+    private volatile bool _hurried;
 
     /// <summary>Cancelled when the registry wants the build ended, or the lease is lost.</summary>
     public CancellationToken Canceled => _canceled.Token;
@@ -126,7 +127,7 @@ internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordin
             }
 
             // The lease lives as long as heartbeats come, and so does the hope that the end of the log gets through.
-            for (var left = LastTries; !await SendAsync(heartbeat: left < LastTries) && left > 0; left--)
+            for (var left = LastTries; !await SendAsync(heartbeat: left < LastTries) && left > 0 && !_hurried; left--)
             {
                 await Task.Delay(LastPause, time);
             }
@@ -137,6 +138,9 @@ internal sealed partial class BuildReport(Lease lease, IBuildCoordinator coordin
             await _canceled.CancelAsync();
         }
     }
+
+    /// <summary>This process is about to be killed: what cannot be sent at once is not sent.</summary>
+    public void Hurry() => _hurried = true;
 
     /// <summary>Sends what is left and ends <paramref name="reporting"/>.</summary>
     public async Task FinishAsync(Task reporting)

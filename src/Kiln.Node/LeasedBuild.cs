@@ -57,6 +57,11 @@ internal sealed partial class LeasedBuild(
             }
             else if (stop.IsCancellationRequested && result.State != BuildStates.Succeeded)
             {
+                if (options.LeavesLease)
+                {
+                    _report.Hurry();
+                }
+
                 await _report.FinishAsync(reporting);
                 if (!options.LeavesLease)
                 {

@@ -78,4 +78,18 @@ public sealed class BuildReportTests
         await report.FinishAsync(reporting);
         Assert.Contains($"[{2 << 20} bytes came too fast and were dropped]", coordinator.Log.ToString());
     }
+
+    [Fact]
+    public async Task Whoever_is_about_to_be_killed_does_not_wait_for_a_registry_that_is_away()
+    {
+        var coordinator = new TestCoordinator { Fault = new IOException("nobody answers") };
+        using var report = new BuildReport(Lease, coordinator, TimeProvider.System, NullLogger.Instance);
+        var reporting = report.RunAsync();
+        report.Log("one\n"u8);
+        report.Hurry();
+
+        await report.FinishAsync(reporting).WaitAsync(TimeSpan.FromMinutes(1), Cancel);
+
+        Assert.False(report.Lost);
+    }
 }
