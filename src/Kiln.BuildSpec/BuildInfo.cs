@@ -9,6 +9,9 @@ public sealed record BuildInfo
 
     /// <summary>Empty where no engine is there: the registry then builds nothing.</summary>
     public required IReadOnlyList<string> Platforms { get; init; }
+
+    /// <summary>Names of archspec that may be asked for; null where there are none.</summary>
+    public IReadOnlyList<string>? Microarchitectures { get; init; }
     public required IReadOnlyList<string> Outputs { get; init; }
     public required BuildInfoTrigger Trigger { get; init; }
     public required BuildInfoLimits Limits { get; init; }

@@ -104,6 +104,9 @@ public static class HintAnnotations
 
     /// <summary>Inodes once unpacked.</summary>
     public const string UnpackedFiles = Prefix + "unpacked.files";
+
+    /// <summary>For what an image is compiled, by archspec's name.</summary>
+    public const string CpuTarget = "io.archspec.cpu.target";
     public const string UncompressedBlobSize = "ci.umo.uncompressed_blob_size";
     public const string BaseName = "org.opencontainers.image.base.name";
     public const string BaseDigest = "org.opencontainers.image.base.digest";

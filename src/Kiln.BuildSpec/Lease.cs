@@ -11,6 +11,12 @@ public sealed record LeaseClaim
     public required IReadOnlyList<string> Recipes { get; init; }
     public required IReadOnlyList<string> Outputs { get; init; }
 
+    /// <summary>
+    /// Names of archspec for which it builds, such as <c>zen3</c>; those that run on them are meant too. Null where it does not
+    /// say: then it gets what asks for no more than a platform.
+    /// </summary>
+    public IReadOnlyList<string>? Microarchitectures { get; init; }
+
     /// <inheritdoc cref="NetworkModes"/>
     /// <remarks>Null where it does not say: then it gets what asks for any.</remarks>
     public IReadOnlyList<string>? Networks { get; init; }
@@ -156,6 +162,9 @@ public sealed record LeaseRegistry
 public sealed record LeaseTask
 {
     public required Platform Platform { get; init; }
+
+    /// <summary>For what the recipe is to compile, by archspec's name; null where the platform says all.</summary>
+    public string? Microarchitecture { get; init; }
     public required string Format { get; init; }
     public required string RecipeType { get; init; }
 

@@ -38,7 +38,7 @@ public sealed partial class BuildNode(
             return;
         }
 
-        var claim = ClaimOf(abilities);
+        var claim = ClaimOf(options, abilities);
         var running = new List<Task>(launcher.Resume(coordinator, cancel));
         var pause = Pause;
         while (!cancel.IsCancellationRequested)
@@ -79,11 +79,13 @@ public sealed partial class BuildNode(
 
     public void Dispose() => launcher.Dispose();
 
-    private LeaseClaim ClaimOf(NodeAbilities abilities) =>
+    /// <summary>What a node offers.</summary>
+    internal static LeaseClaim ClaimOf(NodeOptions options, NodeAbilities abilities) =>
         new()
         {
             Node = options.Name,
             Platforms = [.. abilities.Platforms.Select(p => p.ToString())],
+            Microarchitectures = abilities.Microarchitectures.Count == 0 ? null : abilities.Microarchitectures,
             Recipes = abilities.RecipeTypes,
             Outputs = [BuildOutput.Oci],
             Networks = abilities.Networks,

@@ -179,7 +179,7 @@ internal sealed partial class LeasedBuild(
         _report.Phase(BuildPhases.Fetching);
         var recipe = await RecipeAsync(cancel);
         var bases = new List<FetchedBase>();
-        foreach (var reference in engine.BasesOf(lease.Task, recipe))
+        foreach (var reference in engine.BasesOf(TargetArguments.With(lease.Task, recipe), recipe))
         {
             var image = await FetchAsync(reference, cancel);
             _report.Log(Encoding.UTF8.GetBytes($"FROM {reference.Written} is {image.Manifest}\n"));
@@ -202,7 +202,7 @@ internal sealed partial class LeasedBuild(
         {
             Directory = home,
             CacheScope = lease.Repository,
-            Task = lease.Task,
+            Task = TargetArguments.With(lease.Task, recipe),
             Recipe = recipe,
             Contexts = contexts,
             Bases = bases,

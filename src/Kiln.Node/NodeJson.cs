@@ -8,3 +8,12 @@ namespace Kiln.Node;
 [JsonSerializable(typeof(ImageManifest))]
 [JsonSerializable(typeof(ImageIndex))]
 internal sealed partial class NodeJson : JsonSerializerContext;
+
+/// <summary>Serialisation of what <c>kiln node --probe --json</c> prints.</summary>
+[JsonSourceGenerationOptions(
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    WriteIndented = true
+)]
+[JsonSerializable(typeof(NodeReport))]
+public sealed partial class ReportJson : JsonSerializerContext;

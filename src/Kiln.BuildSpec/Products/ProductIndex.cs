@@ -1,16 +1,18 @@
 using System.Globalization;
 using System.Text.Json;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 
 namespace Kiln.BuildSpec.Products;
 
 /// <summary>One image of a job, on its way into the index.</summary>
+/// <param name="Microarchitecture">For what it was compiled, by archspec's name; null where that is its family.</param>
 /// <param name="Hints">What was measured of it; null where that could not be.</param>
-public sealed record ProductEntry(Descriptor Manifest, Platform Platform, ImageHints? Hints);
+public sealed record ProductEntry(Descriptor Manifest, Platform Platform, string? Microarchitecture, ImageHints? Hints);
 
 /// <summary>
 /// The index that a job's tags point at: always an index, so that a tag keeps its shape; the generic image first, so
-/// that clients that know nothing of micro-architectures take it (P-1). The same products give the same bytes.
+/// that clients that know nothing of micro-architectures take it, and those for one kind of machine last (P-1). The same products give the same bytes.
 /// </summary>
 public static class ProductIndex
 {
@@ -18,8 +20,16 @@ public static class ProductIndex
     public static IEnumerable<T> InOrder<T>(
         IEnumerable<T> products,
         Func<T, Platform> platform,
+        Func<T, string?> microarchitecture,
         Func<T, int> ordinal
-    ) => products.OrderBy(p => platform(p).Variant is null ? 0 : 1).ThenBy(ordinal);
+    ) =>
+        products
+            .OrderBy(p =>
+                BuildTargets.Finer(platform(p), microarchitecture(p)) is not null ? 2
+                : platform(p).Variant is null ? 0
+                : 1
+            )
+            .ThenBy(ordinal);
 
     /// <param name="products">In their order.</param>
     public static byte[] Of(IEnumerable<ProductEntry> products) =>
@@ -33,8 +43,19 @@ public static class ProductIndex
         product.Manifest with
         {
             Platform = product.Platform,
-            Annotations = product.Hints is null ? null : Annotations(product.Hints),
+            Annotations = Annotations(product),
         };
+
+    private static SortedDictionary<string, string>? Annotations(ProductEntry product)
+    {
+        var all = product.Hints is null ? new(StringComparer.Ordinal) : Annotations(product.Hints);
+        if (product.Microarchitecture is { } micro)
+        {
+            all[HintAnnotations.CpuTarget] = micro;
+        }
+
+        return all.Count == 0 ? null : all;
+    }
 
     private static SortedDictionary<string, string> Annotations(ImageHints hints) =>
         new(StringComparer.Ordinal)

@@ -8,6 +8,12 @@ public sealed record BuildOffer
     /// <summary>The first one is the default of a request that names none.</summary>
     public required IReadOnlyList<Platform> Platforms { get; init; }
 
+    /// <summary>Names of archspec for which somebody builds, those that run on them included.</summary>
+    public IReadOnlyList<string> Microarchitectures { get; init; } = [];
+
+    /// <summary>Each node by itself, so that a refusal can name the nearest.</summary>
+    public IReadOnlyList<OfferedNode> Nodes { get; init; } = [];
+
     /// <inheritdoc cref="BuildSpec.RecipeTypes"/>
     public required IReadOnlyList<string> RecipeTypes { get; init; }
 
@@ -23,3 +29,13 @@ public sealed record BuildOffer
     public required int MaxTimeoutSeconds { get; init; }
     public required int MaxQueueSeconds { get; init; }
 }
+
+/// <summary>What one node builds for.</summary>
+/// <param name="Name">What it calls itself.</param>
+/// <param name="Platforms">All of its platforms, lower levels included.</param>
+/// <param name="Microarchitectures">As in <see cref="BuildOffer.Microarchitectures"/>.</param>
+public sealed record OfferedNode(
+    string Name,
+    IReadOnlyList<Platform> Platforms,
+    IReadOnlyList<string> Microarchitectures
+);

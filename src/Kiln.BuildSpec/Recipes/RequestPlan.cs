@@ -37,6 +37,7 @@ public static class RequestPlan
         new()
         {
             Platform = target.Platform,
+            Microarchitecture = target.Microarchitecture,
             Format = BuildOutput.Oci,
             RecipeType = recipe.Type,
             Recipe = recipe.Blob,

@@ -64,22 +64,17 @@ public static class RequestRules
             s => Invalid($"a request has 1 to {MaxTargets} targets, not {s.Request.Targets!.Count}")
         ),
         (
-            s => s.Request.Targets!.Any(t => !s.Offer.Platforms.Contains(t.Platform)),
-            s =>
-                Unsupported(
-                    BuildErrors.PlatformUnsupported,
-                    $"no build node here builds for {s.Request.Targets!.First(t => !s.Offer.Platforms.Contains(t.Platform)).Platform}",
-                    [.. s.Offer.Platforms.Select(p => p.ToString())]
-                )
+            s => s.Request.Targets!.Any(BuildTargets.Contradicts),
+            s => Invalid(TargetRules.Contradiction(s.Request.Targets!.First(BuildTargets.Contradicts)))
         ),
         (
             // A node that cannot say for what it compiles must not be asked to: the result would claim what it is not.
-            s => s.Request.Targets!.Any(t => t.Microarchitecture is not null && t.Platform.Variant is null),
+            s => s.Request.Targets!.Any(t => !TargetRules.IsHad(t, s.Offer)),
             s =>
                 Unsupported(
                     BuildErrors.PlatformUnsupported,
-                    $"no build node here builds for the micro-architecture {s.Request.Targets!.First(t => t.Microarchitecture is not null && t.Platform.Variant is null).Microarchitecture}",
-                    [.. s.Offer.Platforms.Select(p => p.ToString())]
+                    TargetRules.Refusal(s.Request.Targets!.First(t => !TargetRules.IsHad(t, s.Offer)), s.Offer),
+                    [.. s.Offer.Platforms.Select(p => p.ToString()), .. s.Offer.Microarchitectures]
                 )
         ),
         (

@@ -66,6 +66,9 @@ internal static class InfoVerb
                     "builds",
                     info.Platforms.Count == 0 ? $"nothing: {info.Unavailable}" : string.Join(", ", info.Platforms),
                 ],
+                .. info.Microarchitectures is { Count: > 0 } micros
+                    ? new[] { new[] { "micro-architectures", string.Join(", ", micros) } }
+                    : [],
                 ["recipes", string.Join(", ", info.Recipes.Select(r => r.Type))],
                 ["delivers", string.Join(", ", info.Outputs)],
                 ["engines", string.Join(", ", info.Engines)],

@@ -48,6 +48,13 @@ internal static class NodeVerb
         Description = "Build what asks for the host's network.",
     };
 
+    private static readonly Option<bool> Probe = new("--probe")
+    {
+        Description = "Say what this machine is, what it could build and what it lacks, and end.",
+    };
+
+    private static readonly Option<bool> Json = new("--json") { Description = "With --probe: as JSON." };
+
     public static Command Create(Shell shell)
     {
         var data = new Option<string>("--data")
@@ -66,6 +73,8 @@ internal static class NodeVerb
             Labels,
             UnsafeBuilds,
             HostNetwork,
+            Probe,
+            Json,
             insecure,
         };
         var limits = NodeLimits.On(command);
@@ -85,6 +94,11 @@ internal static class NodeVerb
                         var directory = Path.GetFullPath(parsed.GetRequiredValue(data));
                         var (node, server) = Read(parsed, directory, parsed.GetValue(insecure) ?? []);
                         node = limits.Apply(node, parsed);
+                        if (parsed.GetValue(Probe))
+                        {
+                            return NodeProbe.RunAsync(node, parsed.GetValue(Json), shell, cancel);
+                        }
+
                         var launcher = launching.Read(parsed, limits);
                         return (server, watch.IsOn(parsed)) switch
                         {

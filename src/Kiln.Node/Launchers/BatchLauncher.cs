@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Architectures;
 using Kiln.Node.Launchers.Command;
 using Kiln.Node.Launchers.Slurm;
 using Kiln.Node.Remote;
@@ -46,7 +47,7 @@ public sealed partial class BatchLauncher : ILauncher
         return new NodeAbilities
         {
             Engines = [],
-            Platforms = [.. types.SelectMany(t => t.Platforms).Distinct()],
+            Platforms = [.. types.SelectMany(t => t.Platforms).SelectMany(PlatformLevels.Below).Distinct()],
             RecipeTypes = [RecipeTypes.Dockerfile],
             Networks = [.. types.SelectMany(t => t.Networks).Distinct(StringComparer.Ordinal)],
             Resources = BuildResources.Most(types.Select(TypeChoice.ResourcesOf)),

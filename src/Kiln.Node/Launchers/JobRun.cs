@@ -1,5 +1,6 @@
 using System.Text;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Architectures;
 using Kiln.Client;
 using Kiln.Node.Remote;
 using Kiln.Oci;
@@ -120,10 +121,9 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
     private static string? Unfit(NodeAbilities abilities, Platform wanted) =>
         abilities.Unavailable
         ?? (
-            !abilities.Platforms.Any(p => p.Os == wanted.Os && p.Architecture == wanted.Architecture)
-                ? $"it is {string.Join(", ", abilities.Platforms)}, not {wanted}; the type names the wrong machines"
-            : X86Level.Lacks(wanted) ? $"it is no {wanted}; the type names the wrong machines"
-            : null
+            abilities.Platforms.Any(p => PlatformLevels.Builds(p, wanted))
+                ? null
+                : $"it is {string.Join(", ", abilities.Platforms)}, not {wanted}; the type names the wrong machines"
         );
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The log of the build does not say where it runs: {Why}")]

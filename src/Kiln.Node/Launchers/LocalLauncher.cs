@@ -1,9 +1,11 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Architectures;
 using Kiln.Client;
 using Kiln.Client.Registry;
 using Kiln.Node.Engines;
 using Kiln.Node.Engines.Buildah;
 using Kiln.Node.Fetching;
+using Kiln.Node.Machine;
 using Kiln.Node.Sandbox;
 using Microsoft.Extensions.Logging;
 
@@ -79,10 +81,17 @@ public sealed partial class LocalLauncher : ILauncher
         _jail.Prepare(probe.NetworkFor(NetworkModes.Isolated), _limits);
         _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
         LogReady(_log, probe.Name, Network(probe));
+        var machine = Processor.Read(MachineRoot.This, MachineProbe.HostArchitecture);
         return new NodeAbilities
         {
             Engines = [_engine.Name],
-            Platforms = _engine.Abilities.Platforms,
+            Platforms =
+            [
+                .. _engine.Abilities.Platforms.SelectMany(p =>
+                    p == BuildahProbe.HostPlatform ? PlatformLevels.Below(machine.Platform) : [p]
+                ),
+            ],
+            Microarchitectures = machine.Names,
             RecipeTypes = _engine.Abilities.RecipeTypes,
             Networks = _engine.Abilities.Networks,
             Resources = Resources,

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Architectures;
 
 namespace Kiln.Node.Launchers;
 
@@ -72,7 +73,7 @@ internal static class TypeChoice
     public static OfferedType Offer(NodeType type) =>
         new()
         {
-            Platforms = [.. type.Platforms.Select(p => p.ToString())],
+            Platforms = [.. type.Platforms.SelectMany(PlatformLevels.Below).Distinct().Select(p => p.ToString())],
             Networks = type.Networks,
             Resources = ResourcesOf(type),
             Backend = type.Backend.Count == 0 ? null : type.Backend,
@@ -91,7 +92,8 @@ internal static class TypeChoice
 
     // Why a build does not fit a type; null where it does.
     private static string? Against(NodeType type, LeaseTask task) =>
-        !type.Platforms.Contains(task.Platform) ? $"builds for {string.Join(", ", type.Platforms)}, not {task.Platform}"
+        !type.Platforms.Any(p => PlatformLevels.Builds(p, task.Platform))
+            ? $"builds for {string.Join(", ", type.Platforms)}, not {task.Platform}"
         : !type.Networks.Contains(task.Network, StringComparer.Ordinal)
             ? $"has the networks {string.Join(", ", type.Networks)}, not {task.Network}"
         : task.Resources?.Over(ResourcesOf(type)) is { } over

@@ -35,7 +35,9 @@ internal sealed class ProductDelivery(NotificationOptions options, WatchedPlace 
     {
         var repository = place.Of(build.Repository);
         var held = new HeldContent();
-        var products = ProductIndex.InOrder(build.Succeeded, t => t.Task.Platform, t => Ordinal(t)).ToList();
+        var products = ProductIndex
+            .InOrder(build.Succeeded, t => t.Task.Platform, t => t.Microarchitecture, t => Ordinal(t))
+            .ToList();
         foreach (var task in products)
         {
             var manifest = await _client.GetManifestAsync(
@@ -46,7 +48,9 @@ internal sealed class ProductDelivery(NotificationOptions options, WatchedPlace 
             Attach(held, build, task);
         }
 
-        var content = ProductIndex.Of(products.Select(t => new ProductEntry(t.Manifest!, t.Task.Platform, t.Hints)));
+        var content = ProductIndex.Of(
+            products.Select(t => new ProductEntry(t.Manifest!, t.Task.Platform, t.Microarchitecture, t.Hints))
+        );
         var index = Add(held, content, MediaTypes.OciIndex);
         if (await RefusalAsync(build, repository, index.Digest, cancel) is { } refusal)
         {

@@ -175,6 +175,7 @@ internal sealed class RecipeLook(
         return new BuildOffer
         {
             Platforms = abilities.Platforms,
+            Microarchitectures = abilities.Microarchitectures,
             RecipeTypes = abilities.RecipeTypes,
             Networks = abilities.Networks,
             Engines = abilities.Engines,

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Microsoft.Extensions.Logging;
 
@@ -249,6 +250,10 @@ internal sealed partial class WatchedBuilds
 
     private static bool Fits(WatchedTask task, LeaseClaim claim) =>
         claim.Platforms.Contains(task.Task.Platform.ToString(), StringComparer.Ordinal)
+        && (
+            BuildTargets.Finer(task.Task.Platform, task.Microarchitecture) is not { } finer
+            || claim.Microarchitectures?.Contains(finer, StringComparer.Ordinal) is true
+        )
         && claim.Recipes.Contains(task.Task.RecipeType, StringComparer.Ordinal)
         && task.Task.Resources?.Over(claim.Resources ?? new BuildResources()) is null;
 

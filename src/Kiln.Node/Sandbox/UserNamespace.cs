@@ -14,9 +14,8 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
     /// <summary>Reads what this process may map; ranges only where newuidmap and newgidmap are installed.</summary>
     public static UserNamespace Detect()
     {
-        var uid = StatusId("Uid:");
+        var (user, uid) = Account();
         var gid = StatusId("Gid:");
-        var user = UserName(uid);
         var tools = Programs.Find("newuidmap") is not null && Programs.Find("newgidmap") is not null;
         return new UserNamespace(
             uid,
@@ -24,6 +23,13 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
             tools ? IdRange.Read("/etc/subuid", user, uid) : null,
             tools ? IdRange.Read("/etc/subgid", user, uid) : null
         );
+    }
+
+    /// <summary>Whose process this is.</summary>
+    public static (string Name, long Uid) Account()
+    {
+        var uid = StatusId("Uid:");
+        return (UserName(uid), uid);
     }
 
     /// <summary>Writes the maps of the namespace that <paramref name="pid"/> has just made.</summary>

@@ -30,6 +30,7 @@ internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, S
             ],
             Recipes = [.. abilities.RecipeTypes.Select(Recipe)],
             Platforms = [.. abilities.Platforms.Select(p => p.ToString())],
+            Microarchitectures = abilities.Microarchitectures.Count == 0 ? null : abilities.Microarchitectures,
             Outputs = abilities.Platforms.Count == 0 ? [] : [BuildOutput.Oci],
             Trigger = new BuildInfoTrigger(
                 abilities.Platforms.Count == 0 ? "off" : Word(triggers(context.Repository?.Value ?? ""))

@@ -37,9 +37,10 @@ internal static partial class LeaseBodies
                 ? "platforms is a list of os/architecture[/variant]"
             : IsWrong(claim.Recipes)
             || IsWrong(claim.Outputs)
+            || IsWrong(claim.Microarchitectures, mayBeAbsent: true)
             || IsWrong(claim.Networks, mayBeAbsent: true)
             || IsWrong(claim.Engines, mayBeAbsent: true)
-                ? "recipes, outputs, networks and engines are lists of names"
+                ? "recipes, outputs, microarchitectures, networks and engines are lists of names"
             : claim.Resources?.List().Any(r => r.Value < 0) is true ? "resources has numbers, 0 or more"
             : claim.Types is { } types && (types.Count is 0 or > MaxEntries || types.Any(IsWrong))
                 ? $"types is a list of up to {MaxEntries} objects with platforms, networks, resources and backend as the claim has them"

@@ -68,7 +68,9 @@ public sealed partial class ArrowTests
     private static readonly Dictionary<string, string[]> NodeFolders = new(StringComparer.Ordinal)
     {
         // What starts builds: in this process, or by a batch system whose jobs speak HTTP to the registry themselves.
-        ["Launchers"] = ["Engines", "Fetching", "Sandbox", "Remote"],
+        // Machine: what this process builds for is what its processor can.
+        ["Launchers"] = ["Engines", "Fetching", "Sandbox", "Remote", "Machine"],
+        ["Machine"] = ["Sandbox"],
         ["Fetching"] = ["Engines"],
         ["Publishing"] = ["Engines"],
         ["Remote"] = [],

@@ -21,6 +21,11 @@ internal static class Elsewhere
                 "PinnedBaseTests.The_node_is_told_and_another_pin_is_another_build",
                 "PinnedBaseTests.A_product_on_another_base_is_refused",
             ],
+            ["N-17"] =
+            [
+                "ArchitectureTests.Node_of_a_level_builds_for_the_levels_below_it",
+                "ArchitectureTests.Micro_architecture_is_had_where_a_node_says_one_that_runs_it",
+            ],
             ["S-6"] = ["CrashTests.Server_killed_at_any_time_of_a_build_loses_nothing"],
             ["L-5"] = ["HostileRecipeTests.Log_flood_is_cut_at_the_limit_and_the_build_goes_on"],
             ["L-6"] = ["TerminalTextTests.Nothing_in_a_text_can_steer_the_terminal"],

@@ -17,6 +17,8 @@ internal sealed class BuildOffers(BuildOptions options, Builders builders)
             ? new BuildOffer
             {
                 Platforms = abilities.Platforms,
+                Microarchitectures = abilities.Microarchitectures,
+                Nodes = builders.Each(requester),
                 RecipeTypes = abilities.RecipeTypes,
                 Networks = abilities.Networks,
                 Engines = abilities.Engines,

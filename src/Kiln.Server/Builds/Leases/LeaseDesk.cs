@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Architectures;
 using Kiln.Node;
 using Kiln.Oci;
 using Kiln.Server.Builds.Progress;
@@ -65,6 +66,7 @@ internal sealed class LeaseDesk(
     /// <exception cref="OciException">The claim's key was used for another claim, or its lease is lost.</exception>
     public async Task<Lease?> ClaimAsync(LeaseClaim claim, Claimant by, TimeSpan wait, CancellationToken cancel)
     {
+        claim = PlatformLevels.Widen(claim);
         var until = new Deadline(time, wait);
         if (by.Repeatable is not null && await RepeatAsync(by, cancel) is { } before)
         {

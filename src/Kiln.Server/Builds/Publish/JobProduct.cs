@@ -13,7 +13,12 @@ internal sealed record JobProduct(byte[] Index, IReadOnlyList<JobResultOutput> O
     public static JobProduct Of(IEnumerable<TaskRow> tasks)
     {
         var products = ProductIndex
-            .InOrder(tasks, task => Platform.Parse(task.Execution.Platform), task => task.Ordinal)
+            .InOrder(
+                tasks,
+                task => Platform.Parse(task.Execution.Platform),
+                task => task.Microarchitecture,
+                task => task.Ordinal
+            )
             .Select(Product)
             .ToList();
         return new JobProduct(ProductIndex.Of(products.Select(p => p.Entry)), [.. products.Select(p => p.Output)]);
@@ -39,6 +44,6 @@ internal sealed record JobProduct(byte[] Index, IReadOnlyList<JobResultOutput> O
             Provenance = evidence?.Provenance,
             Log = evidence?.Log,
         };
-        return (new ProductEntry(manifest, Platform.Parse(execution.Platform), hints), output);
+        return (new ProductEntry(manifest, Platform.Parse(execution.Platform), task.Microarchitecture, hints), output);
     }
 }

@@ -2,6 +2,8 @@ using System.Collections.Concurrent;
 using System.Data.Common;
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Architectures;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Node;
 using Kiln.Oci;
 using Kiln.Server.Metadata;
@@ -26,13 +28,14 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
         // In the moment after the start the node still looks at its machine: that is no reason to refuse.
         await local.Known.WaitAsync(cancel);
         var own = local.Abilities;
-        var others = database.Read(c => Offers(c, requester));
+        var others = database.Read(c => Offers(c, requester)).ConvertAll(PlatformLevels.Widen);
         return others.Count == 0
             ? own
             : new NodeAbilities
             {
                 Engines = Union(own.Engines, others.Select(o => o.Engines ?? [])),
                 Platforms = Union(own.Platforms, others.Select(Platforms)),
+                Microarchitectures = Union(own.Microarchitectures, others.Select(o => o.Microarchitectures ?? [])),
                 RecipeTypes = Union(own.RecipeTypes, others.Select(o => o.Recipes)),
                 Networks = Union(
                     own.Networks,
@@ -40,6 +43,22 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
                 ),
                 Resources = BuildResources.Most(others.Select(o => o.Resources).Prepend(own.Resources)),
             };
+    }
+
+    /// <summary>The same, each node by itself.</summary>
+    public IReadOnlyList<OfferedNode> Each(string requester)
+    {
+        var own = local.Abilities;
+        return
+        [
+            .. own.Platforms.Count == 0
+                ? Array.Empty<OfferedNode>()
+                : [new OfferedNode("the registry itself", own.Platforms, own.Microarchitectures)],
+            .. database
+                .Read(c => Offers(c, requester))
+                .ConvertAll(PlatformLevels.Widen)
+                .Select(o => new OfferedNode(o.Node, [.. Platforms(o)], o.Microarchitectures ?? [])),
+        ];
     }
 
     /// <summary>Remembers a node that asks for work.</summary>

@@ -1,6 +1,7 @@
 using System.Data.Common;
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Kiln.Server.Builds.Hooks;
 using Kiln.Server.Builds.Progress;
@@ -271,9 +272,9 @@ internal sealed class Enlistment(
         transaction.Run(
             """
             INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, network,
-                task, state, queued, queue_deadline, backend, cpus, memory_bytes, disk_bytes, gpus)
+                task, state, queued, queue_deadline, backend, microarchitecture, cpus, memory_bytes, disk_bytes, gpus)
             VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @network, @task, 'queued', @now,
-                @deadline, @backend, @cpus, @memory, @disk, @gpus)
+                @deadline, @backend, @micro, @cpus, @memory, @disk, @gpus)
             """,
             [
                 ("id", id),
@@ -285,6 +286,7 @@ internal sealed class Enlistment(
                 ("type", plan.RecipeType),
                 ("format", task.Task.Format),
                 ("network", task.Task.Network),
+                ("micro", BuildTargets.Finer(task.Task.Platform, task.Microarchitecture) ?? ""),
                 (
                     "task",
                     JsonSerializer.Serialize(

@@ -30,8 +30,10 @@ internal static class Fitting
         var backends = claim.Types is null ? [] : Backends(connection);
         var types = claim.Types ?? [new OfferedType()];
         var one = types.Select((type, i) => $"({OfType(claim, type, backends, Name(i), values)})");
+        var micros = List("micro", claim.Microarchitectures ?? [], values);
         return $"""
             e.recipe_type IN ({List("recipe", claim.Recipes, values)})
+                AND (e.microarchitecture = '' OR e.microarchitecture IN ({micros}))
                 AND e.format IN ({List("format", claim.Outputs, values)}) AND ({string.Join(" OR ", one)})
             """;
     }
