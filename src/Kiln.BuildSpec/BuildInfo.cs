@@ -27,6 +27,9 @@ public sealed record BuildInfo
     /// <summary>The networks that a request may ask for.</summary>
     public required IReadOnlyList<string> Networks { get; init; }
 
+    /// <summary>The registry, as <c>host[:port]</c>, in front of which this one stands: content is there; null where it is here.</summary>
+    public string? Behind { get; init; }
+
     /// <summary>Why nothing can be built, where that is so.</summary>
     public string? Unavailable { get; init; }
 }

@@ -155,6 +155,12 @@ public sealed record LeaseRegistry
     /// <summary>Stands for a password, whatever the user's name is.</summary>
     public required string Token { get; init; }
 
+    /// <summary>
+    /// Whether it is sent with each request, and not only where the registry asks for a login: one that stands in front of
+    /// another passes that one's question on, which is for its own users.
+    /// </summary>
+    public bool? Unasked { get; init; }
+
     public override string ToString() => $"login to {string.Join(", ", Hosts)}";
 }
 

@@ -58,5 +58,11 @@ public sealed record RegistryClientOptions
 /// <param name="Scheme"><c>Bearer</c> or <c>Basic</c>.</param>
 public sealed record PresetLogin(string Host, string Scheme, string Value)
 {
+    /// <summary>Other names of the same registry.</summary>
+    public IReadOnlyList<string> Aliases { get; init; } = [];
+
+    /// <summary>Whether a host gets to see them.</summary>
+    public bool IsFor(string host) => host == Host || Aliases.Contains(host, StringComparer.OrdinalIgnoreCase);
+
     public override string ToString() => $"credentials for {Host}";
 }

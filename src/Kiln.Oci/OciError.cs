@@ -48,6 +48,8 @@ public static class ErrorCodes
     public static readonly ErrorCode StorageFull = new("UNAVAILABLE", 507);
     public static readonly ErrorCode UpstreamBroken = new("UNAVAILABLE", 502);
     public static readonly ErrorCode Unavailable = new("UNAVAILABLE", 503);
+    public static readonly ErrorCode UpstreamSilent = new("UNAVAILABLE", 504);
+    public static readonly ErrorCode Loop = new("UNSUPPORTED", 508);
 }
 
 /// <summary>

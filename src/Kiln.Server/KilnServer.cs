@@ -11,6 +11,7 @@ using Kiln.Server.Builds.Progress;
 using Kiln.Server.Builds.Rebuilds;
 using Kiln.Server.Collection;
 using Kiln.Server.Delivery;
+using Kiln.Server.Front;
 using Kiln.Server.Http;
 using Kiln.Server.Journal;
 using Kiln.Server.Metadata;
@@ -40,6 +41,8 @@ public static partial class KilnServer
     public static WebApplication Create(ServerOptions options, Action<IServiceCollection>? configure = null)
     {
         var mode = ListenAddresses.Check(options);
+        FrontRules.Check(options);
+        options = FrontRules.Apply(options);
         // Empty: what the others add reads settings from the environment and from files of the current directory, and
         // watches everything below that.
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { Args = [] });
@@ -64,6 +67,15 @@ public static partial class KilnServer
         builder.Services.AddAccess(options, mode).AddOperation(options.Operation);
         builder.Services.AddSingleton<OwnHosts>();
         AddPolicies(builder.Services, options, mode);
+        builder.Services.AddFront(options);
+        if (options.Front.Url is not null)
+        {
+            builder.Services.AddSingleton(provider => new ReadyQuestion(
+                "registry behind",
+                provider.GetRequiredService<RegistryBehind>().PingAsync
+            ));
+        }
+
         builder.Services.AddSingleton<LeaseCredentials>(provider =>
             secret =>
                 provider.GetRequiredService<LeaseDesk>().StandingOf(secret) is { } lease
@@ -88,7 +100,12 @@ public static partial class KilnServer
     // What the build service asks those who know who may do what.
     private static void AddPolicies(IServiceCollection services, ServerOptions options, AccessMode mode)
     {
-        services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
+        if (mode != AccessMode.Behind)
+        {
+            services.AddSingleton<RequesterLogin>(provider => provider.GetRequiredService<Requesters>().LoginFor);
+            services.AddSingleton<RequesterMayPull>(provider => provider.GetRequiredService<Requesters>().MayPull);
+        }
+
         services.AddSingleton<TriggerPolicy>(provider =>
         {
             var policies = provider.GetRequiredService<PolicyStore>();
@@ -105,7 +122,6 @@ public static partial class KilnServer
                     ?? options.Build.Rebuild
                 ) == RebuildTriggers.OnBaseChange;
         });
-        services.AddSingleton<RequesterMayPull>(provider => provider.GetRequiredService<Requesters>().MayPull);
         services.AddSingleton<RequesterMayBuild>(provider => provider.GetRequiredService<Requesters>().MayBuild);
     }
 
@@ -179,6 +195,7 @@ public static partial class KilnServer
         services.AddSingleton<HookEndpoints>();
         services.AddSingleton<LogEvents>().AddSingleton<LogEndpoints>();
         services.AddSingleton<LeaseEndpoints>().AddSingleton<LeasedContent>().AddSingleton<WaitingPulls>();
+        services.AddSingleton<FrontEndpoints>().AddSingleton<FrontDiscovery>().AddSingleton<FrontBuildPulls>();
         services.AddSingleton<RequestAudit>();
         foreach (var root in new[] { V2Router.Root, AdminEndpoints.Root })
         {
@@ -209,19 +226,11 @@ public static partial class KilnServer
         services.GetRequiredService<CollectionEndpoints>().Map(admin);
         services.GetRequiredService<QuotaEndpoints>().Map(admin);
         services.GetRequiredService<DeliveryEndpoints>().Map(admin);
-        services.GetRequiredService<DiscoveryEndpoints>().Map(router);
-        services.GetRequiredService<CatalogEndpoints>().Map(router);
-        services.GetRequiredService<UploadEndpoints>().Map(router);
-        services.GetRequiredService<BlobEndpoints>().Map(router);
-        services.GetRequiredService<ManifestEndpoints>().Map(router);
-        services.GetRequiredService<TagEndpoints>().Map(router);
-        services.GetRequiredService<ReferrerEndpoints>().Map(router);
+        MapContent(services, router, options);
         services.GetRequiredService<InfoEndpoints>().Map(router);
         services.GetRequiredService<JobEndpoints>().Map(router);
         services.GetRequiredService<LogEndpoints>().Map(router);
         services.GetRequiredService<SecretEndpoints>().Map(router);
-        services.GetRequiredService<HookEndpoints>().Map(router);
-        services.GetRequiredService<LeaseEndpoints>().Map(router);
 
         app.UseMiddleware<RequestWatch>();
         app.UseManagement(options.Operation);
@@ -233,7 +242,10 @@ public static partial class KilnServer
             app.UseForwardedHeaders(proxies);
         }
 
-        if (mode != AccessMode.Policy && ListenAddresses.Parse(options.Urls).All(a => a.IsLoopback))
+        if (
+            mode is AccessMode.OwnUser or AccessMode.Everybody
+            && ListenAddresses.Parse(options.Urls).All(a => a.IsLoopback)
+        )
         {
             app.Use(ListenAddresses.CheckHostAsync);
         }
@@ -252,10 +264,31 @@ public static partial class KilnServer
         var tokens = services.GetRequiredService<TokenEndpoint>();
         app.Run(http =>
             router.IsUnder(http) ? router.RouteAsync(http)
-            : http.Request.Path == TokenEndpoint.Path ? tokens.AnswerAsync(http)
+            : mode != AccessMode.Behind && http.Request.Path == TokenEndpoint.Path ? tokens.AnswerAsync(http)
             : admin.IsUnder(http) ? admin.RouteAsync(http)
             : NotFound(http)
         );
+    }
+
+    // What is not of builds: this registry's own, or another one's.
+    private static void MapContent(IServiceProvider services, V2Router router, ServerOptions options)
+    {
+        if (options.Front.Url is not null)
+        {
+            services.GetRequiredService<FrontDiscovery>().Map(router);
+            services.GetRequiredService<FrontEndpoints>().Map(router);
+            return;
+        }
+
+        services.GetRequiredService<DiscoveryEndpoints>().Map(router);
+        services.GetRequiredService<CatalogEndpoints>().Map(router);
+        services.GetRequiredService<UploadEndpoints>().Map(router);
+        services.GetRequiredService<BlobEndpoints>().Map(router);
+        services.GetRequiredService<ManifestEndpoints>().Map(router);
+        services.GetRequiredService<TagEndpoints>().Map(router);
+        services.GetRequiredService<ReferrerEndpoints>().Map(router);
+        services.GetRequiredService<HookEndpoints>().Map(router);
+        services.GetRequiredService<LeaseEndpoints>().Map(router);
     }
 
     private static V2Router Router(IServiceProvider services, string root) =>

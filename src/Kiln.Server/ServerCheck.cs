@@ -1,7 +1,10 @@
 using System.Data.Common;
+using Kiln.Client;
+using Kiln.Oci;
 using Kiln.Server.Access.Connections;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Delivery;
+using Kiln.Server.Front;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
 using Kiln.Server.Operation;
@@ -28,65 +31,44 @@ public static class ServerCheck
         IReadOnlyList<string> Right
     )> RunAsync(ServerOptions options, TimeProvider time)
     {
-        var faults = new List<string>();
-        var right = new List<string>();
-        var warnings = new List<string>();
-        Try("addresses", () => Addresses(options));
+        var findings = new Findings(time);
+        findings.Try("addresses", () => Addresses(options));
         if (options.Access.PolicyFile is { } policy)
         {
             var report = PolicyReport.Check(policy);
-            warnings.AddRange(report.Warnings);
-            faults.AddRange(report.Faults);
+            findings.Warnings.AddRange(report.Warnings);
+            findings.Faults.AddRange(report.Faults);
             if (report.Faults.Count == 0)
             {
-                right.Add($"policy {policy}");
+                findings.Right.Add($"policy {policy}");
             }
         }
 
         foreach (var (what, look) in Keys(options, time))
         {
-            Try(what, look);
+            findings.Try(what, look);
         }
 
-        Try("files", () => Files(options));
+        findings.Try("files", () => Files(options));
         // The driver waits for a host that says nothing for as long as the address allows.
-        await TryAsync("the database", Task.Run(() => $"database {Database(options)}"));
+        await findings.TryAsync("the database", Task.Run(() => $"database {Database(options)}"));
         if (options.Storage.Location is { } bucket)
         {
-            await TryAsync($"the bucket {bucket}", BucketAsync(options.Storage, time));
+            await findings.TryAsync($"the bucket {bucket}", BucketAsync(options.Storage, time));
         }
 
-        Try($"data directory {options.DataDirectory}", () => Writable(options.DataDirectory));
-        return (faults, warnings, right);
-
-        async Task TryAsync(string what, Task<string> look)
+        if (
+            options.Front != new FrontOptions()
+            && findings.Try("what is told of the registry behind", () => FrontRules.Check(options))
+            && options.Front.Url is { } behind
+        )
         {
-            try
-            {
-                right.Add(await look.WaitAsync(Patience, time));
-            }
-            catch (TimeoutException)
-            {
-                faults.Add($"{what} does not answer within {Patience.TotalSeconds} s");
-            }
-            catch (Exception e) when (e is ServerStartException or DbException or IOException)
-            {
-                faults.Add($"cannot use {what}: {e.Message}");
-            }
+            findings.Warnings.AddRange(FrontRules.Warnings(options));
+            await findings.TryAsync($"the registry behind, {behind}", BehindAsync(options, time));
         }
 
-        void Try(string what, Action look)
-        {
-            try
-            {
-                look();
-                right.Add(what);
-            }
-            catch (Exception e) when (e is ServerStartException or IOException or UnauthorizedAccessException)
-            {
-                faults.AddRange(e.Message.Split("\n  "));
-            }
-        }
+        findings.Try($"data directory {options.DataDirectory}", () => Writable(options.DataDirectory));
+        return (findings.Faults, findings.Warnings, findings.Right);
     }
 
     private static IEnumerable<(string What, Action Look)> Keys(ServerOptions options, TimeProvider time)
@@ -107,6 +89,19 @@ public static class ServerCheck
         using var bucket = new S3Bucket(options, time, NullLogger<S3Bucket>.Instance);
         await bucket.CheckAsync(CancellationToken.None);
         return $"bucket {options.Location}";
+    }
+
+    private static async Task<string> BehindAsync(ServerOptions options, TimeProvider time)
+    {
+        using var behind = new RegistryBehind(options, time, NullLogger<RegistryBehind>.Instance);
+        await behind.PingAsync();
+        if (options.Front is { User: null, TokenFile: null })
+        {
+            return $"the registry behind, {options.Front.Url}, answers";
+        }
+
+        await behind.LoginAsync(CancellationToken.None);
+        return $"the registry behind, {options.Front.Url}, lets this server in";
     }
 
     private static void Addresses(ServerOptions options)
@@ -205,6 +200,47 @@ public static class ServerCheck
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new IOException($"cannot write in the data directory {directory}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>What was found so far.</summary>
+    private sealed class Findings(TimeProvider time)
+    {
+        public List<string> Faults { get; } = [];
+        public List<string> Warnings { get; } = [];
+        public List<string> Right { get; } = [];
+
+        public async Task TryAsync(string what, Task<string> look)
+        {
+            try
+            {
+                Right.Add(await look.WaitAsync(Patience, time));
+            }
+            catch (TimeoutException)
+            {
+                Faults.Add($"{what} does not answer within {Patience.TotalSeconds} s");
+            }
+            catch (Exception e)
+                when (e is ServerStartException or DbException or IOException or RegistryException or OciException)
+            {
+                Faults.Add($"cannot use {what}: {e.Message}");
+            }
+        }
+
+        /// <returns>Whether it is right.</returns>
+        public bool Try(string what, Action look)
+        {
+            try
+            {
+                look();
+                Right.Add(what);
+                return true;
+            }
+            catch (Exception e) when (e is ServerStartException or IOException or UnauthorizedAccessException)
+            {
+                Faults.AddRange(e.Message.Split("\n  "));
+                return false;
+            }
         }
     }
 }

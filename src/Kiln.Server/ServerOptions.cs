@@ -71,6 +71,8 @@ public sealed record ServerOptions
     /// <summary>Blobs that may be on their way here from all of them, or wait for their turn; more get 429.</summary>
     public int MaxUpstreamFetches { get; init; } = 256;
 
+    public FrontOptions Front { get; init; } = new();
+
     public AccessOptions Access { get; init; } = new();
 
     public CollectionOptions Collection { get; init; } = new();

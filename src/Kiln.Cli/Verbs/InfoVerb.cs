@@ -62,6 +62,7 @@ internal static class InfoVerb
         Columns.Write(
             shell.Out,
             [
+                .. info.Behind is null ? [] : new string[][] { ["stands in front of", info.Behind] },
                 [
                     "builds",
                     info.Platforms.Count == 0 ? $"nothing: {info.Unavailable}" : string.Join(", ", info.Platforms),

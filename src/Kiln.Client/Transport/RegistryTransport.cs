@@ -120,7 +120,7 @@ internal sealed class RegistryTransport : IDisposable
 
     private async Task<HttpResponseMessage> SendOnceAsync(Call call, CancellationToken cancel)
     {
-        if (_options.Preset is { } preset && preset.Host == call.Host)
+        if (_options.Preset is { } preset && preset.IsFor(call.Host))
         {
             return await SendAndRedirectAsync(call, new AuthenticationHeaderValue(preset.Scheme, preset.Value), cancel);
         }

@@ -20,6 +20,9 @@ internal sealed class LeaseLogin(LeaseRegistry? registry, ICredentialSource own)
                 {
                     InsecureRegistries = options.InsecureRegistries,
                     Credentials = new LeaseLogin(lease.Registry, options.BaseLogins),
+                    Preset = lease.Registry is { Unasked: true, Hosts: [var first, ..] } login
+                        ? new PresetLogin(first, "Bearer", login.Token) { Aliases = login.Hosts }
+                        : null,
                     MayConnect = rules is null ? null : rules.WhyNot,
                     Time = time,
                 }

@@ -11,4 +11,7 @@ internal enum AccessMode
 
     /// <summary>A policy file says (<c>--policy</c>).</summary>
     Policy,
+
+    /// <summary>The registry behind says (<c>--upstream</c>): it is asked with the caller's own credentials.</summary>
+    Behind,
 }

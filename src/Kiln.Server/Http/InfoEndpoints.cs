@@ -5,11 +5,18 @@ using Kiln.Server.Access.Guard;
 using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Queue;
+using Kiln.Server.Front;
 
 namespace Kiln.Server.Http;
 
 /// <summary>What this registry builds: bld-1 of the build extension.</summary>
-internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, SigningKey signing, BuildOptions options)
+internal sealed class InfoEndpoints(
+    Builders builders,
+    TriggerPolicy triggers,
+    SigningKey signing,
+    BuildOptions options,
+    RegistryBehind? behind = null
+)
 {
     public void Map(V2Router router) =>
         router.Map("GET", "_build/v1/info", Need.Login, Get).Map("GET", "{name}/_build/v1/info", Need.AnyRight, Get);
@@ -24,8 +31,7 @@ internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, S
                 "discover",
                 "request",
                 "trigger",
-                "node",
-                "hooks",
+                .. behind is null ? new[] { "node", "hooks" } : [],
                 .. options.PullBuild == PullBuilds.Off ? [] : new[] { "pull-build" },
             ],
             Recipes = [.. abilities.RecipeTypes.Select(Recipe)],
@@ -46,12 +52,15 @@ internal sealed class InfoEndpoints(Builders builders, TriggerPolicy triggers, S
                     : [ProvenanceStatement.MediaType, SigstoreBundle.Type],
                 PublicKey = signing.PublicKey,
             },
-            Lease = new BuildInfoLease
-            {
-                DefaultSeconds = options.LeaseSeconds,
-                MaxSeconds = Claims.MaxSeconds(options),
-                MaxAttempts = options.MaxAttempts,
-            },
+            Behind = behind?.Host,
+            Lease = behind is not null
+                ? null
+                : new BuildInfoLease
+                {
+                    DefaultSeconds = options.LeaseSeconds,
+                    MaxSeconds = Claims.MaxSeconds(options),
+                    MaxAttempts = options.MaxAttempts,
+                },
             Limits = new BuildInfoLimits
             {
                 MaxWaitSeconds = V2Requests.MaxWaitSeconds,

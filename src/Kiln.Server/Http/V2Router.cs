@@ -25,6 +25,7 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, UpstreamTable upst
     public const string Root = "/v2/";
 
     private readonly List<Route> _routes = [];
+    private Func<HttpContext, Task>? _otherwise;
 
     /// <summary>Every route, for tests and documentation.</summary>
     public IEnumerable<(string Method, string Pattern, Need Need)> Routes =>
@@ -53,6 +54,15 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, UpstreamTable upst
     }
 
     /// <summary>
+    /// Has requests that no route is for answered elsewhere; but not those of the build extension, which nobody else has.
+    /// </summary>
+    public V2Router Otherwise(Func<HttpContext, Task> answer)
+    {
+        _otherwise = answer;
+        return this;
+    }
+
+    /// <summary>
     /// Whether a request's path is <c>/v2</c> (or the root of these routes) or under it, as the client wrote it: the
     /// framework's own path is decoded and its dots are resolved, and two ways to read a path are one too many.
     /// </summary>
@@ -73,8 +83,16 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, UpstreamTable upst
             }
         }
 
+        if (_otherwise is not null && !segments.Contains(DiscoveryEndpoints.Build, StringComparer.Ordinal))
+        {
+            http.Features.Set(Passed);
+            return _otherwise(http);
+        }
+
         throw new OciException(ErrorCodes.Unsupported, $"there is nothing at {root}{V2Context.Shorten(path)}");
     }
+
+    private static readonly MatchedRoute Passed = new(Root + "{behind}");
 
     private Task Dispatch(HttpContext http, Route route, string? name, List<string> parameters)
     {
@@ -90,6 +108,11 @@ internal sealed class V2Router(Gate gate, RequestAudit audit, UpstreamTable upst
         var method = HttpMethods.IsHead(http.Request.Method) ? HttpMethods.Get : http.Request.Method;
         if (!route.Handlers.TryGetValue(method, out var target))
         {
+            if (_otherwise is not null && !route.Segments.Contains(DiscoveryEndpoints.Build, StringComparer.Ordinal))
+            {
+                return _otherwise(http);
+            }
+
             var allowed = route.Handlers.Keys.SelectMany(m =>
                 HttpMethods.IsGet(m) ? [m, HttpMethods.Head] : new[] { m }
             );

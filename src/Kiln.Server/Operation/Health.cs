@@ -5,6 +5,11 @@ using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Operation;
 
+/// <summary>What else a server cannot do its work without.</summary>
+/// <param name="What">As it stands in <c>/readyz</c>.</param>
+/// <param name="Ask">Throws where it is not there.</param>
+internal sealed record ReadyQuestion(string What, Func<Task> Ask);
+
 /// <summary>
 /// Whether the server can do its work: not stopping, database and storage reachable. Asked at most once a second, whoever
 /// wants to know.
@@ -13,6 +18,7 @@ internal sealed partial class Health(
     Database database,
     IBlobStore blobs,
     DataDirectory directory,
+    IEnumerable<ReadyQuestion> more,
     TimeProvider time,
     ILogger<Health> log
 ) : IDisposable
@@ -60,9 +66,18 @@ internal sealed partial class Health(
 
     public void Dispose() => _one.Dispose();
 
-    private async Task<string?> AskAsync() =>
-        await TryAsync("database", () => Task.FromResult(database.Read(c => c.Scalar<long>("SELECT 1"))))
-        ?? await TryAsync("storage", StorageAsync);
+    private async Task<string?> AskAsync()
+    {
+        var fault =
+            await TryAsync("database", () => Task.FromResult(database.Read(c => c.Scalar<long>("SELECT 1"))))
+            ?? await TryAsync("storage", StorageAsync);
+        foreach (var question in more)
+        {
+            fault ??= await TryAsync(question.What, question.Ask);
+        }
+
+        return fault;
+    }
 
     private async Task StorageAsync()
     {

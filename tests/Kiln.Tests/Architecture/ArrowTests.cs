@@ -36,7 +36,10 @@ public sealed partial class ArrowTests
     /// <summary>Folders of the server, and those that each may use. A folder always knows itself.</summary>
     private static readonly Dictionary<string, string[]> ServerFolders = new(StringComparer.Ordinal)
     {
-        ["Http"] = ["Access", "Registry", "Builds", "Audit", "Collection", "Metering", "Delivery"],
+        ["Http"] = ["Access", "Registry", "Builds", "Front", "Audit", "Collection", "Metering", "Delivery"],
+        // The registry behind stands in for what is kept here: it says who may, has the recipes, and takes the products; each
+        // of those who need that has an interface for it, and knows nobody. Metadata: what is on its way there is a row.
+        ["Front"] = ["Access", "Registry", "Builds", "Metadata", "Metering"],
         // Storage and Metadata: keys are files, machine tokens are rows. Configuration: the policy is a file of the same kind.
         ["Access"] = ["Registry", "Storage", "Metadata", "Audit", "Configuration", "Metering"],
         // Storage: what a lease pushes is in no repository yet, so the registry's operations cannot hold it.

@@ -41,7 +41,7 @@ internal static class ListenAddresses
             faults.Add("--policy says who may do what and --insecure-anonymous that everybody may: leave one out");
         }
 
-        var guarded = access.PolicyFile is not null || access.InsecureAnonymous;
+        var guarded = access.PolicyFile is not null || access.InsecureAnonymous || options.Front.Url is not null;
         if (!guarded && !addresses.All(a => a.IsLoopback))
         {
             faults.Add(
@@ -71,6 +71,7 @@ internal static class ListenAddresses
         }
 
         return faults.Count > 0 ? throw new ServerStartException(string.Join("\n  ", faults))
+            : options.Front.Url is not null ? AccessMode.Behind
             : access.PolicyFile is not null ? AccessMode.Policy
             : access.InsecureAnonymous ? AccessMode.Everybody
             : AccessMode.OwnUser;
@@ -92,6 +93,11 @@ internal static class ListenAddresses
                 $"this registry is not called '{host}'; use localhost, 127.0.0.1 or [::1]"
             );
     }
+
+    /// <summary>Whether a host's name is one of this machine's loopback.</summary>
+    public static bool IsOwnName(string host) =>
+        Names.Contains(host, StringComparer.OrdinalIgnoreCase)
+        || (IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address));
 
     private static ListenAddress? Read(string url)
     {
@@ -115,8 +121,4 @@ internal static class ListenAddresses
         Uri.TryCreate(text, UriKind.Absolute, out var url)
         && (url.Scheme == Uri.UriSchemeHttps || url.Scheme == Uri.UriSchemeHttp)
         && url is { AbsolutePath: "/", Query: "", Fragment: "", UserInfo: "" };
-
-    private static bool IsOwnName(string host) =>
-        Names.Contains(host, StringComparer.OrdinalIgnoreCase)
-        || (IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address));
 }

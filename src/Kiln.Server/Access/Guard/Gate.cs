@@ -19,7 +19,8 @@ internal sealed class Gate(
     RateLimits limits,
     Requesters requesters,
     LeaseGate leases,
-    ServerOptions options
+    ServerOptions options,
+    IRightsBehind? behind = null
 )
 {
     private const string Basic = "Basic ";
@@ -33,6 +34,11 @@ internal sealed class Gate(
     /// <exception cref="OciException">It may not be answered: 401 with a challenge, 403, or 429.</exception>
     public async Task<Caller> AdmitAsync(HttpContext http, Need need, RepositoryName? repository)
     {
+        if (setting.Mode == AccessMode.Behind)
+        {
+            return await behind!.AdmitAsync(http, need, repository);
+        }
+
         if (LeaseGate.SecretIn(http) is { } secret)
         {
             return AdmitLease(http, secret, need, repository);

@@ -14,17 +14,14 @@ internal delegate bool RequesterMayPull(string principal, RepositoryName reposit
 internal sealed class BaseRights(RequesterMayPull mayPull, BaseNames names)
 {
     /// <summary>Whether the requester may pull every base of a recipe that is in this registry, copies included.</summary>
-    public bool MayUseAll(ResolvedRecipe recipe, JobRequest request, string principal)
-    {
-        if (recipe.Type != RecipeTypes.Dockerfile || !Dockerfile.TryParse(recipe.Text, out var file, out _))
-        {
-            return true;
-        }
+    public bool MayUseAll(ResolvedRecipe recipe, JobRequest request, string principal) =>
+        Of(recipe, request).All(r => mayPull(principal, r));
 
-        return request.Targets!.All(target =>
-            Repositories(file, request, target.Platform).All(r => mayPull(principal, r))
-        );
-    }
+    /// <summary>The repositories of this registry, copies included, that have bases of a recipe.</summary>
+    public IReadOnlyList<RepositoryName> Of(ResolvedRecipe recipe, JobRequest request) =>
+        recipe.Type == RecipeTypes.Dockerfile && Dockerfile.TryParse(recipe.Text, out var file, out _)
+            ? [.. request.Targets!.SelectMany(target => Repositories(file, request, target.Platform)).Distinct()]
+            : [];
 
     private List<RepositoryName> Repositories(Dockerfile file, JobRequest request, Platform platform)
     {

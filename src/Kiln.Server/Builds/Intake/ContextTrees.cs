@@ -8,7 +8,7 @@ using Kiln.Server.Registry;
 namespace Kiln.Server.Builds.Intake;
 
 /// <summary>The tree digests of contexts. Each blob is read once; what it came to is kept.</summary>
-internal sealed class ContextTrees(Database database, Blobs blobs, BuildOptions options)
+internal sealed class ContextTrees(Database database, Blobs blobs, BuildOptions options, IRecipesBehind? behind = null)
 {
     private const int MaxEntries = 500_000;
     private readonly ConcurrentDictionary<(Digest, int), Lazy<Task<ContextTree>>> _reading = new();
@@ -25,6 +25,11 @@ internal sealed class ContextTrees(Database database, Blobs blobs, BuildOptions 
         var total = 0L;
         foreach (var context in contexts)
         {
+            if (behind is not null)
+            {
+                await behind.BringAsync(repository, context.Blob, options.MaxContextBytes, cancel);
+            }
+
             if (blobs.Size(repository, context.Blob.Digest) is not { } size)
             {
                 throw new OciException(

@@ -98,6 +98,9 @@ internal sealed class InlineRecipes(
         );
     }
 
+    /// <summary>Keeps an artifact of a registry behind in the transaction that accepts a request for it.</summary>
+    public void PutCopy(DbTransaction transaction, ManifestPush copy) => manifests.Put(transaction, copy);
+
     private static byte[] Manifest(Descriptor recipe, IReadOnlyList<Descriptor> contexts) =>
         JsonSerializer.SerializeToUtf8Bytes(
             new ImageManifest

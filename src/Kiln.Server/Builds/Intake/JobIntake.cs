@@ -20,7 +20,8 @@ internal sealed class JobIntake(
     Enlistment enlistment,
     JobKeys keys,
     Database database,
-    BuildOptions options
+    BuildOptions options,
+    IRecipesBehind? behind = null
 )
 {
     /// <summary>Makes a request a job; durable when this returns.</summary>
@@ -42,7 +43,7 @@ internal sealed class JobIntake(
                 await offers.RequireAsync(principal, cancel);
                 var recipe = await ResolveAsync(repository, request, cancel);
                 var plan = await PlanAsync(repository, request, recipe, JobTriggers.Request, principal, cancel);
-                string Accepted(DbTransaction transaction) => Accept(transaction, plan, recipe.Inline, repeatable);
+                string Accepted(DbTransaction transaction) => Accept(transaction, plan, recipe, repeatable);
                 return recipe.Inline is null
                     ? await database.WriteAsync(Accepted, cancel)
                     : await inline.KeepAsync(recipe.Inline, Accepted, cancel);
@@ -69,7 +70,7 @@ internal sealed class JobIntake(
         var plan = await PlanAsync(repository, request, resolved, JobTriggers.Pull, principal, cancel);
         return plan.Tags.Contains(tag)
             ? await database.WriteAsync(
-                transaction => started(transaction.Connection!) ?? Accept(transaction, plan, null, null),
+                transaction => started(transaction.Connection!) ?? Accept(transaction, plan, resolved, null),
                 cancel
             )
             : null;
@@ -93,7 +94,7 @@ internal sealed class JobIntake(
         );
 
     // Refused here, nothing of the request stays: not its recipe, and not the repository that it would have made.
-    private string Accept(DbTransaction transaction, JobPlan plan, InlineRecipe? recipe, RepeatableRequest? repeatable)
+    private string Accept(DbTransaction transaction, JobPlan plan, ResolvedRecipe recipe, RepeatableRequest? repeatable)
     {
         // Another server may have been faster with the same key.
         if (
@@ -104,9 +105,13 @@ internal sealed class JobIntake(
             return before;
         }
 
-        if (recipe is not null)
+        if (recipe.Inline is { } own)
         {
-            inline.Put(transaction, plan.Repository, recipe, plan.CreatedBy);
+            inline.Put(transaction, plan.Repository, own, plan.CreatedBy);
+        }
+        else if (recipe.Copy is { } copy)
+        {
+            inline.PutCopy(transaction, copy);
         }
 
         var (job, fault) = enlistment.Enlist(transaction, plan);
@@ -139,6 +144,12 @@ internal sealed class JobIntake(
         RequestRules.Check(full, recipe, offer);
         var contexts = await trees.OfAsync(repository, recipe.Contexts, cancel);
         var useCache = full.Cache?.Policy != CachePolicies.None;
+        IReadOnlyList<Tag> tags = [.. full.Tags!.Distinct().Select(Tag.Parse)];
+        if (behind is not null)
+        {
+            await behind.LearnBasesAsync(principal, bases.Of(recipe, full), cancel);
+        }
+
         return new JobPlan
         {
             Repository = repository,
@@ -146,7 +157,11 @@ internal sealed class JobIntake(
             Trigger = trigger,
             RecipeDigest = recipe.Artifact,
             RecipeType = recipe.Type,
-            Tags = [.. full.Tags!.Distinct().Select(Tag.Parse)],
+            Tags = tags,
+            Seen =
+                behind is not null && full.TagPolicy is not null
+                    ? await behind.PointingAsync(repository, tags, cancel)
+                    : null,
             Tasks =
             [
                 .. full.Targets!.Select(target =>

@@ -85,7 +85,7 @@ internal sealed class PushIntake(RecipeReader recipes, JobIntake intake, Enlistm
     private static PushNotice Refused(string why) => new(null, Warning($"no build was started: {why}"));
 
     // warn-code 299, warn-agent "-", and a quoted string of printable ASCII (distribution-spec, "Warnings").
-    private static string Warning(string text)
+    internal static string Warning(string text)
     {
         var safe = text.Select(c =>
             c is < ' ' or > '~' ? ' '

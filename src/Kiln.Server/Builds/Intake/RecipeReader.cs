@@ -11,10 +11,19 @@ internal sealed record ResolvedRecipe : RecipeContent
 {
     /// <summary>What is to be stored for it once the request is accepted; null where it is in the repository.</summary>
     public InlineRecipe? Inline { get; init; }
+
+    /// <summary>The artifact, where it is in a registry behind: it is kept here while the request's builds need it.</summary>
+    public ManifestPush? Copy { get; init; }
 }
 
 /// <summary>Reads recipe artifacts out of their repositories.</summary>
-internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, BuildOptions options)
+internal sealed class RecipeReader(
+    Manifests manifests,
+    Tags tags,
+    Blobs blobs,
+    BuildOptions options,
+    IRecipesBehind? behind = null
+)
 {
     /// <summary>Reads the artifact that a request names.</summary>
     /// <exception cref="OciException">It is not there, or no recipe.</exception>
@@ -24,6 +33,11 @@ internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, 
         CancellationToken cancel
     )
     {
+        if (behind is not null)
+        {
+            return await ReadBehindAsync(behind, repository, source, cancel);
+        }
+
         var stored =
             source.Digest is { } digest ? manifests.Get(repository, digest)
             : Tag.TryParse(source.Tag, out var tag) ? manifests.Get(repository, tag)
@@ -33,10 +47,7 @@ internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, 
             );
         if (stored is null)
         {
-            throw new OciException(
-                BuildErrors.RecipeUnknown,
-                $"{repository} has no recipe {source.Digest?.ToString() ?? source.Tag}; push it first"
-            );
+            throw Unknown(repository, source);
         }
 
         var manifest = ManifestReader.Read(stored.Content, stored.MediaType, out _)!;
@@ -44,6 +55,24 @@ internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, 
         var own = tags.Of(repository, stored.Digest).Concat(named).Distinct().ToList();
         return await ReadAsync(repository, stored.Digest, manifest, own, named, cancel);
     }
+
+    private async Task<ResolvedRecipe> ReadBehindAsync(
+        IRecipesBehind registry,
+        RepositoryName repository,
+        RecipeSource source,
+        CancellationToken cancel
+    )
+    {
+        var copy = await registry.FindAsync(repository, source, cancel) ?? throw Unknown(repository, source);
+        string[] named = source.Tag is null ? [] : [source.Tag];
+        return await ReadAsync(repository, copy.Digest, copy.Manifest, named, named, cancel) with { Copy = copy.Push };
+    }
+
+    private static OciException Unknown(RepositoryName repository, RecipeSource source) =>
+        new(
+            BuildErrors.RecipeUnknown,
+            $"{repository} has no recipe {source.Digest?.ToString() ?? source.Tag}; push it first"
+        );
 
     /// <summary>Reads an artifact whose manifest is at hand.</summary>
     /// <param name="own">Tags that point at it.</param>
@@ -98,7 +127,12 @@ internal sealed class RecipeReader(Manifests manifests, Tags tags, Blobs blobs, 
         CancellationToken cancel
     )
     {
-        var size = blobs.Size(repository, descriptor.Digest);
+        if (behind is not null)
+        {
+            await behind.BringAsync(repository, descriptor, maxBytes, cancel);
+        }
+
+        var size = blobs.Size(repository, descriptor.Digest) ?? (descriptor.Size > maxBytes ? descriptor.Size : null);
         if (size > maxBytes)
         {
             throw new OciException(

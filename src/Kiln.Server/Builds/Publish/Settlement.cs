@@ -27,7 +27,8 @@ internal sealed class Settlement(
     Wakeups wakeups,
     AuditLog audit,
     Database database,
-    TimeProvider time
+    TimeProvider time,
+    IProductsBehind? behind = null
 )
 {
     /// <summary>Settles every job that waits for an execution.</summary>
@@ -55,6 +56,14 @@ internal sealed class Settlement(
             tasks.ConvertAll(t => t.Execution.State),
             row.Partial
         );
+        var landing =
+            state == BuildStates.Succeeded && behind is not null ? behind.Land(transaction, row) : LandingState.Landed;
+        if (landing is { IsThere: false, Reason: null })
+        {
+            // Built, and not done before it is where it belongs.
+            state = BuildStates.Running;
+        }
+
         if (state == row.State)
         {
             return false;
@@ -62,6 +71,11 @@ internal sealed class Settlement(
 
         var ending = state switch
         {
+            BuildStates.Succeeded when landing.Reason is not null => new Ending(
+                BuildStates.Failed,
+                landing.Reason,
+                landing.Message
+            ),
             BuildStates.Succeeded => Publish(transaction, row, tasks),
             BuildStates.Failed => Fail(tasks),
             _ => new Ending(state),
@@ -80,7 +94,8 @@ internal sealed class Settlement(
     {
         var product = JobProduct.Of(tasks.FindAll(t => t.Execution.State == BuildStates.Succeeded));
         var tags = JsonSerializer.Deserialize(job.Tags, BuildJson.Default.IReadOnlyListString)!;
-        if (JobTags.Forbidden(transaction.Connection!, job, tags) is { } forbidden)
+        // Behind, the tags were held against their policy when they were moved; here are none.
+        if (behind is null && JobTags.Forbidden(transaction.Connection!, job, tags) is { } forbidden)
         {
             return new Ending(BuildStates.Failed, FailureReasons.PolicyDenied, forbidden);
         }
@@ -94,11 +109,15 @@ internal sealed class Settlement(
                     Repository = job.Repository,
                     Content = product.Index,
                     ContentType = MediaTypes.OciIndex,
-                    Tags = [.. tags.Select(Tag.Parse)],
+                    Tags = behind is null ? [.. tags.Select(Tag.Parse)] : [],
                     Principal = job.CreatedBy,
                 }
             );
-            bases.Follow(transaction, job, tasks, tags);
+            if (behind is null)
+            {
+                bases.Follow(transaction, job, tasks, tags);
+            }
+
             database.AfterCommit(transaction, () => Record(job, stored.Digest, tags));
             var result = new JobResult
             {

@@ -14,7 +14,8 @@ internal sealed class Cancellation(
     Database database,
     Subscriptions subscriptions,
     Settlement settlement,
-    Wakeups wakeups
+    Wakeups wakeups,
+    IProductsBehind? behind = null
 )
 {
     /// <summary>Cancels a job; one that is done stays as it is.</summary>
@@ -23,7 +24,12 @@ internal sealed class Cancellation(
             transaction =>
             {
                 var row = JobRow.Find(transaction.Connection!, job);
-                if (row is null || BuildStates.IsDone(row.State) || row.State == BuildStates.Canceling)
+                if (
+                    row is null
+                    || BuildStates.IsDone(row.State)
+                    || row.State == BuildStates.Canceling
+                    || behind?.IsMovingTags(transaction.Connection!, job) is true
+                )
                 {
                     return;
                 }

@@ -40,7 +40,7 @@ internal sealed class Enlistment(
         var repository = repositories.Ensure(transaction, plan.Repository);
         var now = time.Milliseconds();
         var answers = plan.Tasks.Select(task => Find(connection, repository, plan, task, now)).ToList();
-        var seen = JobTags.Pointing(connection, repository, plan.Tags);
+        var seen = plan.Seen ?? JobTags.Pointing(connection, repository, plan.Tags);
         if (Refusal(transaction, repository, plan, answers, seen) is { } refusal)
         {
             return (null, refusal);
@@ -76,7 +76,7 @@ internal sealed class Enlistment(
         long repository,
         JobPlan plan,
         List<Answer?> answers,
-        Dictionary<string, string> seen
+        IReadOnlyDictionary<string, string> seen
     )
     {
         var connection = transaction.Connection!;

@@ -27,6 +27,12 @@ internal sealed record JobPlan
     /// <inheritdoc cref="TagPolicies"/>
     public string? TagPolicy { get; init; }
 
+    /// <summary>
+    /// Where the tags point now, by their names, where they are in a registry behind; those that are not there are left out.
+    /// Null looks into the repository here.
+    /// </summary>
+    public IReadOnlyDictionary<string, string>? Seen { get; init; }
+
     /// <summary>Whether what succeeded is published where not every target did.</summary>
     public bool Partial { get; init; }
 

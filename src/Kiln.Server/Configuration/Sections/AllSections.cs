@@ -14,6 +14,7 @@ internal static class AllSections
                 StorageSection.Field,
                 RegistrySection.Field,
                 UpstreamsSection.Field,
+                FrontSection.Field,
                 AccessSection.Field,
                 BuildsSection.Field,
                 CollectionSection.Field,
