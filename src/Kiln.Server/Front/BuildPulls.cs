@@ -87,9 +87,12 @@ internal sealed partial class BuildPulls(Database database, OwnHosts own, TimePr
     /// <summary>Whether credentials have the form of a build's; they are never passed on.</summary>
     public static bool IsSecret(string authorization) => SecretIn(authorization) is not null;
 
-    /// <summary>For whom a request's build runs; null where it is no build's request.</summary>
-    /// <exception cref="OciException"><c>DENIED</c>, 403: its time is over, or it may not pull from the repository.</exception>
-    public string? Admit(HttpContext http, RepositoryName repository)
+    /// <summary>
+    /// Whether a build pulls with this server's login (true), or as nobody, since whoever asked for it could not pull from
+    /// the repository then (false); null where it is no build's request.
+    /// </summary>
+    /// <exception cref="OciException"><c>DENIED</c>, 403: its time is over.</exception>
+    public bool? Admit(HttpContext http, RepositoryName repository)
     {
         if (SecretIn(http.Request.Headers.Authorization.ToString()) is not { } secret)
         {
@@ -98,11 +101,6 @@ internal sealed partial class BuildPulls(Database database, OwnHosts own, TimePr
 
         return _secrets.TryGetValue(secret, out var known) && known.Until > time.GetUtcNow()
             ? May(known.Principal, repository)
-                ? known.Principal
-                : throw new OciException(
-                    ErrorCodes.Denied,
-                    $"whoever asked for this build could not pull from {repository} then, so the build may not"
-                )
             : throw new OciException(ErrorCodes.Denied, "this build's time to pull is over");
     }
 

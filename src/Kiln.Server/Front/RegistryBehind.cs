@@ -23,6 +23,7 @@ internal sealed partial class RegistryBehind : IDisposable
     private const int MaxHeadersKiB = 64;
 
     private readonly UpstreamEndpoint _own;
+    private readonly UpstreamEndpoint _nobody;
     private readonly HttpMessageInvoker _wire;
     private readonly ILogger<RegistryBehind> _log;
     private volatile string? _fault;
@@ -41,6 +42,7 @@ internal sealed partial class RegistryBehind : IDisposable
             TokenFile = options.Front.TokenFile,
         };
         _own = new UpstreamEndpoint(login, Root, time, log);
+        _nobody = new UpstreamEndpoint(new UpstreamOptions { Host = Host }, Root, time, log);
         _wire = new HttpMessageInvoker(
             new SocketsHttpHandler
             {
@@ -68,6 +70,9 @@ internal sealed partial class RegistryBehind : IDisposable
 
     /// <summary>Speaks to it as this server itself.</summary>
     public RegistryClient Client => _own.Client;
+
+    /// <summary>Speaks to it as nobody: what it gives then, everybody may have.</summary>
+    public RegistryClient Nobody => _nobody.Client;
 
     /// <summary>Why the last request had no answer; null where it had one.</summary>
     public string? Fault => _fault;
@@ -129,6 +134,7 @@ internal sealed partial class RegistryBehind : IDisposable
     {
         _wire.Dispose();
         _own.Dispose();
+        _nobody.Dispose();
     }
 
     private OciException Unanswered(HttpRequestException e)

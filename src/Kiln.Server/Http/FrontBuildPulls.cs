@@ -13,10 +13,12 @@ internal sealed class FrontBuildPulls(BuildPulls pulls, RegistryBehind behind, C
     /// <returns>False where it is no build that asks.</returns>
     public async Task<bool> TryManifestAsync(V2Context context)
     {
-        if (pulls.Admit(context.Http, context.Repository) is null)
+        if (pulls.Admit(context.Http, context.Repository) is not { } asServer)
         {
             return false;
         }
+
+        var client = asServer ? behind.Client : behind.Nobody;
 
         var digest = Digest.TryParse(context[0], out var named) ? named : null;
         var tag = digest is null && Tag.TryParse(context[0], out var byName) ? byName : null;
@@ -27,7 +29,7 @@ internal sealed class FrontBuildPulls(BuildPulls pulls, RegistryBehind behind, C
 
         try
         {
-            var found = await behind.Client.GetManifestAsync(
+            var found = await client.GetManifestAsync(
                 new Reference(behind.Host, context.Repository, tag, digest),
                 context.Cancel
             );
@@ -43,7 +45,7 @@ internal sealed class FrontBuildPulls(BuildPulls pulls, RegistryBehind behind, C
         }
         catch (RegistryException e)
         {
-            throw content.Of(e, context.Repository);
+            throw Refusal(e, context.Repository, asServer);
         }
 
         return true;
@@ -53,20 +55,19 @@ internal sealed class FrontBuildPulls(BuildPulls pulls, RegistryBehind behind, C
     /// <inheritdoc cref="TryManifestAsync"/>
     public async Task<bool> TryBlobAsync(V2Context context)
     {
-        if (pulls.Admit(context.Http, context.Repository) is null)
+        if (pulls.Admit(context.Http, context.Repository) is not { } asServer)
         {
             return false;
         }
+
+        var client = asServer ? behind.Client : behind.Nobody;
 
         try
         {
             var (from, range) = (Offset(context), StatusCodes.Status206PartialContent);
             var digest = context.DigestAt(0);
             var there = behind.Named(context.Repository);
-            if (
-                await behind.Client.FindBlobAsync(there, digest, context.Cancel) is not { } size
-                || (from > 0 && from >= size)
-            )
+            if (await client.FindBlobAsync(there, digest, context.Cancel) is not { } size || (from > 0 && from >= size))
             {
                 throw new OciException(ErrorCodes.BlobUnknown, $"repository {context.Repository} has no blob {digest}");
             }
@@ -85,13 +86,13 @@ internal sealed class FrontBuildPulls(BuildPulls pulls, RegistryBehind behind, C
 
             if (!context.IsHead)
             {
-                await using var blob = await behind.Client.OpenBlobAsync(there, digest, context.Cancel, from);
+                await using var blob = await client.OpenBlobAsync(there, digest, context.Cancel, from);
                 await blob.CopyToAsync(response.Body, context.Cancel);
             }
         }
         catch (RegistryException e)
         {
-            throw content.Of(e, context.Repository);
+            throw Refusal(e, context.Repository, asServer);
         }
         catch (IOException) when (context.Response.HasStarted)
         {
@@ -100,6 +101,14 @@ internal sealed class FrontBuildPulls(BuildPulls pulls, RegistryBehind behind, C
 
         return true;
     }
+
+    private OciException Refusal(RegistryException e, RepositoryName repository, bool asServer) =>
+        asServer || e.Fault != RegistryFault.NotAllowed
+            ? content.Of(e, repository)
+            : new OciException(
+                ErrorCodes.Denied,
+                $"whoever asked for this build could not pull from {repository} then, so the build may not"
+            );
 
     // As build nodes go on where a connection broke: bytes=N-.
     private static long Offset(V2Context context)
