@@ -27,7 +27,7 @@ public sealed class GuardedFront(Machine machine) : Server(machine)
             "kiln",
             "--upstream-password-file",
             _machine.WriteFile("kiln-secret\n", "front", "password"),
-            "--build-on-push",
+            "--trigger",
             "on",
         ];
 }
