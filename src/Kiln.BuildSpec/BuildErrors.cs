@@ -30,6 +30,9 @@ public static class BuildErrors
 
     /// <summary>The log has as many bytes as it may; the build goes on.</summary>
     public static readonly ErrorCode LogFull = new("BUILD_LOG_RANGE_INVALID", 413);
+
+    /// <summary>Nothing was measured of the image, or nothing can be.</summary>
+    public static readonly ErrorCode HintsUnknown = new("BUILD_HINTS_UNKNOWN", 404);
     public static readonly ErrorCode HookInvalid = new("BUILD_HOOK_INVALID", 400);
     public static readonly ErrorCode HookUnknown = new("BUILD_HOOK_UNKNOWN", 404);
     public static readonly ErrorCode SecretUnknown = new("BUILD_SECRET_UNKNOWN", 404);

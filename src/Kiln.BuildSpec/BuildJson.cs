@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Kiln.BuildSpec.Products;
 
 namespace Kiln.BuildSpec;
 
@@ -24,6 +25,7 @@ namespace Kiln.BuildSpec;
 [JsonSerializable(typeof(LeaseResult))]
 [JsonSerializable(typeof(LeaseResultReply))]
 [JsonSerializable(typeof(ImageHints))]
+[JsonSerializable(typeof(HintsDocument))]
 [JsonSerializable(typeof(SecretReceipt))]
 [JsonSerializable(typeof(ProvenanceStatement))]
 [JsonSerializable(typeof(SigstoreBundle))]

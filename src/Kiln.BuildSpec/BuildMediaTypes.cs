@@ -105,6 +105,13 @@ public static class HintAnnotations
     /// <summary>Inodes once unpacked.</summary>
     public const string UnpackedFiles = Prefix + "unpacked.files";
 
+    /// <summary>Families of MPI, by their ABI; several are separated by commas.</summary>
+    public const string Mpi = Prefix + "mpi";
+    public const string MpiImplementation = Prefix + "mpi.implementation";
+    public const string Gpu = Prefix + "gpu";
+    public const string Glibc = Prefix + "glibc";
+    public const string Communication = Prefix + "communication.framework";
+
     /// <summary>For what an image is compiled, by archspec's name.</summary>
     public const string CpuTarget = "io.archspec.cpu.target";
     public const string UncompressedBlobSize = "ci.umo.uncompressed_blob_size";

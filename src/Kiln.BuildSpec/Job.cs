@@ -132,6 +132,24 @@ public sealed record ImageHints
 
     /// <summary>Why a verdict is <c>caution</c>: paths and what is special about them, at most 20.</summary>
     public IReadOnlyList<string>? Reasons { get; init; }
+
+    /// <summary>In archspec's words, the least processor that is declared as needed: <c>x86_64_v3</c>.</summary>
+    public string? CpuTarget { get; init; }
+
+    /// <summary>The version of glibc in the image.</summary>
+    public string? Glibc { get; init; }
+
+    /// <summary>Families of MPI by their ABI: <c>openmpi</c>, <c>mpich</c>.</summary>
+    public IReadOnlyList<string>? Mpi { get; init; }
+
+    /// <summary>Which MPI it is, where that can be told.</summary>
+    public IReadOnlyList<string>? MpiImplementation { get; init; }
+
+    /// <summary><c>cuda</c>, <c>rocm</c>, <c>opencl</c>, <c>level-zero</c>.</summary>
+    public IReadOnlyList<string>? Gpu { get; init; }
+
+    /// <summary><c>libfabric</c>, <c>ucx</c>.</summary>
+    public IReadOnlyList<string>? Communication { get; init; }
 }
 
 /// <summary>Something outside the recipe that went into a build, pinned (SLSA resolvedDependencies).</summary>
@@ -164,6 +182,9 @@ public sealed record JobResultOutput
 
     /// <inheritdoc cref="BuildEvidence.Log"/>
     public Descriptor? Log { get; init; }
+
+    /// <inheritdoc cref="BuildEvidence.Hints"/>
+    public Descriptor? Hints { get; init; }
 }
 
 /// <summary>What the registry attached to a product.</summary>
@@ -174,6 +195,9 @@ public sealed record BuildEvidence
 
     /// <summary>The manifest with the whole log; null where logs are not attached.</summary>
     public Descriptor? Log { get; init; }
+
+    /// <summary>The manifest with what it is good for; null where a layer could not be read.</summary>
+    public Descriptor? Hints { get; init; }
 }
 
 /// <summary>Where to go from a job.</summary>

@@ -3,13 +3,14 @@ using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Kiln.Inspect.Elf;
 using Kiln.Oci;
 
 namespace Kiln.Inspect;
 
 /// <summary>
 /// What reading a layer once told, enough to flatten layers and to derive hints: no content, one short row for each
-/// entry. Bounded by <see cref="MaxEntries"/> and <see cref="MaxTarBytes"/>.
+/// entry, and of programs and libraries what they declare. Bounded by <see cref="MaxEntries"/> and <see cref="MaxTarBytes"/>.
 /// </summary>
 public sealed record LayerFacts
 {
@@ -21,6 +22,12 @@ public sealed record LayerFacts
 
     /// <summary>Characters of all paths of a layer together; large images have some ten million.</summary>
     public const long MaxPathCharacters = 64 << 20;
+
+    // Since 1: what ELF files declare.
+    private const int CurrentVersion = 1;
+
+    /// <summary>Of what is kept; what an earlier program has kept lacks what later ones look for.</summary>
+    public int Version { get; init; }
 
     /// <summary>Bytes of the layer's plain tar.</summary>
     public required long TarBytes { get; init; }
@@ -37,6 +44,7 @@ public sealed record LayerFacts
     )
     {
         var entries = new List<LayerEntry>();
+        var programs = new ElfReader();
         var characters = 0L;
         try
         {
@@ -45,24 +53,37 @@ public sealed record LayerFacts
             var fault = await TarWalk.ReadAsync(
                 tar,
                 MaxEntries,
-                (entry, path) =>
+                async (entry, path) =>
                 {
                     characters += path.Length;
                     if (path.Length > 0)
                     {
-                        entries.Add(LayerEntry.From(entry, path));
+                        var elf = entry.DataStream is { } content
+                            ? await programs.ReadAsync(content, entry.Length, cancel)
+                            : null;
+                        characters += elf?.Characters ?? 0;
+                        entries.Add(LayerEntry.From(entry, path) with { Elf = elf });
                     }
 
-                    return ValueTask.FromResult(
-                        characters > MaxPathCharacters ? new TarFault("the paths are too long", TooLarge: true) : null
-                    );
+                    return characters > MaxPathCharacters
+                        ? new TarFault("the paths are too long", TooLarge: true)
+                        : null;
                 },
                 cancel
             );
             // What follows the end marker, or an entry that cannot be judged, still is a part of the layer.
             await tar.CopyToAsync(Stream.Null, cancel);
             return fault is null
-                ? (new LayerFacts { TarBytes = tar.Count, Entries = entries }, tar.Digest, null)
+                ? (
+                    new LayerFacts
+                    {
+                        Version = CurrentVersion,
+                        TarBytes = tar.Count,
+                        Entries = entries,
+                    },
+                    tar.Digest,
+                    null
+                )
                 : (null, tar.Digest, fault.Message);
         }
         catch (Exception e) when (LayerStream.IsFault(e))
@@ -83,11 +104,12 @@ public sealed record LayerFacts
         return packed.ToArray();
     }
 
-    /// <summary>Reads what <see cref="Pack"/> wrote.</summary>
-    public static LayerFacts Unpack(byte[] packed)
+    /// <summary>Reads what <see cref="Pack"/> wrote; null where an earlier program did, which looked for less.</summary>
+    public static LayerFacts? Unpack(byte[] packed)
     {
         using var gzip = new GZipStream(new MemoryStream(packed), CompressionMode.Decompress);
-        return JsonSerializer.Deserialize(gzip, InspectJson.Default.LayerFacts)!;
+        var facts = JsonSerializer.Deserialize(gzip, InspectJson.Default.LayerFacts)!;
+        return facts.Version < CurrentVersion ? null : facts;
     }
 }
 
@@ -134,6 +156,10 @@ public sealed record LayerEntry
     /// <summary>It has a POSIX access control list.</summary>
     [JsonPropertyName("a")]
     public bool Acl { get; init; }
+
+    /// <summary>What it declares where it is an ELF file.</summary>
+    [JsonPropertyName("e")]
+    public ElfFacts? Elf { get; init; }
 
     internal static LayerEntry From(TarEntry entry, string path)
     {

@@ -22,6 +22,9 @@ public static class MediaTypes
 
     public static bool IsImageManifest(string mediaType) => mediaType is OciManifest or DockerManifest;
 
+    /// <summary>Configs of images, and not of other artifacts.</summary>
+    public static bool IsImageConfig(string mediaType) => mediaType is OciConfig or DockerConfig;
+
     /// <summary>Layers whose bytes need not be in the registry (image-spec, layer.md, "Non-Distributable Layers").</summary>
     public static bool IsNonDistributable(string mediaType) =>
         mediaType.StartsWith("application/vnd.oci.image.layer.nondistributable.", StringComparison.Ordinal)

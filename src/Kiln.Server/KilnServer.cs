@@ -192,7 +192,7 @@ public static partial class KilnServer
         services.AddSingleton<BlobEndpoints>().AddSingleton<UploadEndpoints>().AddSingleton<ManifestEndpoints>();
         services.AddSingleton<TagEndpoints>().AddSingleton<ReferrerEndpoints>().AddSingleton<CatalogEndpoints>();
         services.AddSingleton<InfoEndpoints>().AddSingleton<JobEndpoints>().AddSingleton<SecretEndpoints>();
-        services.AddSingleton<HookEndpoints>();
+        services.AddSingleton<HookEndpoints>().AddSingleton<HintsEndpoints>();
         services.AddSingleton<LogEvents>().AddSingleton<LogEndpoints>();
         services.AddSingleton<LeaseEndpoints>().AddSingleton<LeasedContent>().AddSingleton<WaitingPulls>();
         services.AddSingleton<FrontEndpoints>().AddSingleton<FrontDiscovery>().AddSingleton<FrontBuildPulls>();
@@ -288,6 +288,7 @@ public static partial class KilnServer
         services.GetRequiredService<TagEndpoints>().Map(router);
         services.GetRequiredService<ReferrerEndpoints>().Map(router);
         services.GetRequiredService<HookEndpoints>().Map(router);
+        services.GetRequiredService<HintsEndpoints>().Map(router);
         services.GetRequiredService<LeaseEndpoints>().Map(router);
     }
 

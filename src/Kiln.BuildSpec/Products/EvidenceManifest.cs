@@ -50,6 +50,31 @@ public sealed record EvidenceManifest(Descriptor Descriptor, byte[] Content, Man
             new SortedDictionary<string, string>(StringComparer.Ordinal) { [HintAnnotations.Created] = created }
         );
 
+    /// <summary>What a product, or any image, is good for (P-8). The same document is the same manifest, whenever it is made.</summary>
+    /// <returns>The manifest, and the bytes of its layer.</returns>
+    public static (EvidenceManifest Manifest, byte[] Text) Hints(HintsDocument document)
+    {
+        var text = document.ToBytes();
+        var layer = new Descriptor
+        {
+            MediaType = BuildMediaTypes.Hints,
+            Digest = Digest.Of(text),
+            Size = text.Length,
+        };
+        return (
+            Of(
+                BuildMediaTypes.Hints,
+                layer,
+                document.Subject,
+                new SortedDictionary<string, string>(
+                    document.Annotations.ToDictionary(StringComparer.Ordinal),
+                    StringComparer.Ordinal
+                )
+            ),
+            text
+        );
+    }
+
     /// <summary>A log's bytes as they are attached.</summary>
     public static Descriptor LogLayer(Digest digest, long size) =>
         new()

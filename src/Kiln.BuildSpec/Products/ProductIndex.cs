@@ -46,19 +46,26 @@ public static class ProductIndex
             Annotations = Annotations(product),
         };
 
+    // What was asked for says more than what the files declare, unless these need a higher level of the same.
     private static SortedDictionary<string, string>? Annotations(ProductEntry product)
     {
         var all = product.Hints is null ? new(StringComparer.Ordinal) : Annotations(product.Hints);
         if (product.Microarchitecture is { } micro)
         {
-            all[HintAnnotations.CpuTarget] = micro;
+            var measured = all.GetValueOrDefault(HintAnnotations.CpuTarget);
+            all[HintAnnotations.CpuTarget] =
+                IsLevel(micro) && IsLevel(measured) && string.CompareOrdinal(measured, micro) > 0 ? measured! : micro;
         }
 
         return all.Count == 0 ? null : all;
     }
 
-    private static SortedDictionary<string, string> Annotations(ImageHints hints) =>
-        new(StringComparer.Ordinal)
+    private static bool IsLevel(string? target) => target?.StartsWith("x86_64_v", StringComparison.Ordinal) is true;
+
+    /// <summary>What was measured, as it stands on an index entry (P-4).</summary>
+    public static SortedDictionary<string, string> Annotations(ImageHints hints)
+    {
+        var annotations = new SortedDictionary<string, string>(StringComparer.Ordinal)
         {
             [HintAnnotations.FlattenOwnership] = hints.FlattenOwnership,
             [HintAnnotations.FlattenMode] = hints.FlattenMode,
@@ -69,4 +76,23 @@ public static class ProductIndex
             [HintAnnotations.UnpackedBytes] = hints.UncompressedBytes.ToString(CultureInfo.InvariantCulture),
             [HintAnnotations.UnpackedFiles] = hints.Files.ToString(CultureInfo.InvariantCulture),
         };
+        (string Key, IReadOnlyList<string>? Values)[] found =
+        [
+            (HintAnnotations.CpuTarget, hints.CpuTarget is null ? null : [hints.CpuTarget]),
+            (HintAnnotations.Glibc, hints.Glibc is null ? null : [hints.Glibc]),
+            (HintAnnotations.Mpi, hints.Mpi),
+            (HintAnnotations.MpiImplementation, hints.MpiImplementation),
+            (HintAnnotations.Gpu, hints.Gpu),
+            (HintAnnotations.Communication, hints.Communication),
+        ];
+        foreach (var (key, values) in found)
+        {
+            if (values is { Count: > 0 })
+            {
+                annotations[key] = string.Join(',', values);
+            }
+        }
+
+        return annotations;
+    }
 }

@@ -87,7 +87,8 @@ internal static class ExportVerb
             : throw CommandFailure.Usage($"{reference.Host}/{reference.Repository} has no tag that fits");
     }
 
-    private static Platform OwnPlatform() =>
+    /// <summary>Of this machine.</summary>
+    internal static Platform OwnPlatform() =>
         RuntimeInformation.OSArchitecture switch
         {
             Architecture.Arm64 => new Platform("linux", "arm64"),

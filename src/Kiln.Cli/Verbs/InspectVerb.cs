@@ -18,9 +18,18 @@ internal static class InspectVerb
             HelpName = "JOB|IMAGE",
             Arity = new ArgumentArity(1, 2),
         };
-        var json = new Option<bool>("--json") { Description = "The job, or the manifest, as the registry gave it." };
+        var json = new Option<bool>("--json") { Description = "The job, the manifest, or the hints, as they are." };
+        var hints = new HintsOptions();
         var insecure = Connection.InsecureOption();
-        var command = new Command("inspect", "Show a job or an image.") { what, json, insecure };
+        var command = new Command("inspect", "Show a job, or an image and what it is good for.")
+        {
+            what,
+            json,
+            hints.Hints,
+            hints.Attach,
+            hints.Platform,
+            insecure,
+        };
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
@@ -37,6 +46,11 @@ internal static class InspectVerb
                                 cancel
                             );
                             await shell.Out.WriteAsync(parsed.GetValue(json) ? JobJson(job) : JobText.Of(job));
+                        }
+                        else if (hints.AreAskedFor(parsed))
+                        {
+                            var image = References.Target(words[0], shell);
+                            await hints.ShowAsync(parsed, image, parsed.GetValue(json), connection, shell, cancel);
                         }
                         else
                         {

@@ -65,6 +65,11 @@ internal static class JobText
                 {
                     yield return ["  its log", log.Digest.ToString()];
                 }
+
+                if (output.Hints is { } hints)
+                {
+                    yield return ["  what it is good for", hints.Digest.ToString()];
+                }
             }
         }
     }
@@ -145,6 +150,22 @@ internal static class JobText
         foreach (var reason in hints.Reasons ?? [])
         {
             yield return ["because", reason];
+        }
+
+        (string Name, IReadOnlyList<string>? Values)[] found =
+        [
+            ("processor", hints.CpuTarget is { } target ? [target] : null),
+            ("glibc", hints.Glibc is { } glibc ? [glibc] : null),
+            ("mpi", hints.Mpi),
+            ("gpu", hints.Gpu),
+            ("communication", hints.Communication),
+        ];
+        foreach (var (name, values) in found)
+        {
+            if (values is not null)
+            {
+                yield return [name, string.Join(", ", values)];
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
+using System.Net;
 using System.Net.Http.Headers;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Products;
 using Kiln.Client.Registry;
 using Kiln.Client.Transport;
 using Kiln.Oci;
@@ -130,6 +132,53 @@ public sealed partial class BuildClient(RegistryClient registry)
             },
         };
         return await ReadAsync(call, BuildJson.Default.SecretReceipt, cancel);
+    }
+
+    /// <summary>
+    /// What a registry knows an image to be good for; null where it has measured nothing, or has no such extension.
+    /// </summary>
+    public async Task<HintsDocument?> FindHintsAsync(
+        RemoteRepository repository,
+        Digest image,
+        CancellationToken cancel
+    )
+    {
+        var call = CallOf(
+            repository,
+            HttpMethod.Get,
+            $"hints?digest={image}",
+            $"asking what {repository}@{image} is good for"
+        ) with
+        {
+            Expected = [404],
+        };
+        var (response, body) = await _transport.SendAndReadAsync(call, MaxAnswerBytes, cancel);
+        return response.StatusCode == HttpStatusCode.NotFound
+            ? null
+            : Parse(body, BuildJson.Default.HintsDocument, call.Action);
+    }
+
+    /// <summary>Has a registry measure an image, and attach what it found.</summary>
+    /// <returns>False while it is still reading.</returns>
+    public async Task<bool> AttachHintsAsync(
+        RemoteRepository repository,
+        Digest image,
+        TimeSpan wait,
+        CancellationToken cancel
+    )
+    {
+        var call = CallOf(
+            repository,
+            HttpMethod.Post,
+            $"hints?digest={image}",
+            $"having {repository}@{image} measured"
+        ) with
+        {
+            Rights = "pull,push",
+            Headers = [("Accept", MediaTypes.Json), ("Prefer", $"wait={(int)wait.TotalSeconds}")],
+        };
+        using var response = await _transport.SendAsync(call, cancel);
+        return response.StatusCode != HttpStatusCode.Accepted;
     }
 
     private static Call CallOf(RemoteRepository repository, HttpMethod method, string target, string action) =>

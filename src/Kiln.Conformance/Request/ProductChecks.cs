@@ -9,6 +9,7 @@ internal static class ProductChecks
 {
     private const string Ownership = "org.supercontainers.flatten.ownership";
     private const string Mode = "org.supercontainers.flatten.mode";
+    private const string Hints = "application/vnd.supercontainers.build.hints.v1+json";
     private const string UnpackedBytes = "org.supercontainers.unpacked.bytes";
 
     public static IReadOnlyList<Check> All { get; } =
@@ -18,6 +19,8 @@ internal static class ProductChecks
         new("request.hints", "what was measured stands on the index entry and in the job", "P-4", HintsAsync),
         new("request.hints-owner", "an owner that no other machine has is a caution", "P-5", OwnerAsync),
         new("request.hints-unreadable", "a layer that cannot be read gets no hints", "P-6", UnreadableAsync),
+        new("request.hints-document", "the evidence is attached, and named in the result", "P-7 P-8", DocumentAsync),
+        new("request.hints-pushed", "a pushed image is measured on request", "P-9", PushedAsync),
     ];
 
     private static async Task IndexAsync(Session session)
@@ -93,6 +96,56 @@ internal static class ProductChecks
         {
             throw new CheckFailedException("an image with a layer that nobody can read has a verdict");
         }
+    }
+
+    private static async Task DocumentAsync(Session session)
+    {
+        var (job, image) = await BuildAsync(session, lease => lease.PushImageAsync("12345"));
+        var named = job.Member("result").First("outputs").Member("hints").Text("digest");
+        var answer = (await session.GetAsync(session.At($"manifests/{named}"))).Must(200);
+        var manifest = answer.Json();
+        manifest.MustHave("artifactType", Hints);
+        manifest.Member("subject").MustHave("digest", image.Digest);
+        var layer = manifest.First("layers");
+        layer.MustHave("mediaType", Hints);
+        var document = (await session.GetAsync(session.At($"blobs/{layer.Text("digest")}"))).Must(200).Json();
+        document.Member("subject").MustHave("digest", image.Digest);
+        document.Member("flatten").MustHave("ownership", "allow");
+        if (!JsonNode.DeepEquals(document.Member("annotations"), await AnnotationsAsync(session, job)))
+        {
+            throw new CheckFailedException("the document's annotations are not those of the index entry");
+        }
+    }
+
+    private static async Task PushedAsync(Session session)
+    {
+        var tar = Content.Tar(Content.File("hello", Session.Unique(), 0));
+        var layer = Content.ItemOf(Content.Gzip(tar), Types.LayerGzip);
+        var config = new JsonObject
+        {
+            ["os"] = "linux",
+            ["architecture"] = "amd64",
+            ["rootfs"] = new JsonObject { ["type"] = "layers", ["diff_ids"] = new JsonArray(Content.Sha256(tar)) },
+        };
+        var image = Content.ItemOf(
+            Content
+                .Manifest(
+                    await session.PushAsync(Content.ItemOf(config.Bytes(), Types.Config)),
+                    await session.PushAsync(layer)
+                )
+                .Bytes(),
+            Types.Manifest
+        );
+        (await session.PutManifestAsync(image, image.Digest)).Needed("a pushed image");
+        var address = session.At($"_build/v1/hints?digest={image.Digest}");
+        (await session.GetAsync(address)).MustFail(404, "BUILD_HINTS_UNKNOWN");
+        var made = (await session.SendAsync(new Call("POST", address))).Must(201);
+        (await session.GetAsync(made.Location.PathAndQuery))
+            .Must(200)
+            .Json()
+            .Member("subject")
+            .MustHave("digest", image.Digest);
+        (await session.GetAsync(address)).Must(200).Json().Member("subject").MustHave("digest", image.Digest);
     }
 
     private static async Task<(JsonNode Job, Item Image)> BuildAsync(

@@ -81,6 +81,7 @@ internal static class AuditActions
     public const string LeaseLog = "lease.log";
     public const string LeaseResult = "lease.result";
     public const string SecretStore = "secret.store";
+    public const string HintsAttach = "hints.attach";
     public const string HookAdd = "hook.add";
     public const string HookRemove = "hook.remove";
     public const string HookPing = "hook.ping";

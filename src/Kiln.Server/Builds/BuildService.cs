@@ -32,7 +32,7 @@ internal static class BuildService
         services.AddSingleton<LeaseStaging>().AddSingleton<LeaseDesk>().AddSingleton<LeaseResults>();
         services.AddSingleton<LeaseLog>().AddSingleton<Attempts>().AddSingleton<Builders>();
         services.AddSingleton<IBuildCoordinator, LocalCoordinator>();
-        services.AddSingleton<LayerFactsStore>().AddSingleton<ProductCheck>();
+        services.AddSingleton<LayerFactsStore>().AddSingleton<ProductCheck>().AddSingleton<PushedHints>();
         services
             .AddSingleton<Promotion>()
             .AddSingleton<Statements>()

@@ -12,7 +12,7 @@ internal sealed class DiscoveryEndpoints
     /// <summary>The name of the build extension.</summary>
     public const string Build = "_build";
 
-    private static readonly byte[] Extensions = List("_build/v1/leases", "_build/v1/hooks");
+    private static readonly byte[] Extensions = List("_build/v1/leases", "_build/v1/hooks", "_build/v1/hints");
 
     /// <summary>What is there in front of another registry: builds of its own node, of which no hook tells.</summary>
     public static byte[] InFront { get; } = List();

@@ -41,6 +41,8 @@ public sealed class MatrixTests : IAsyncLifetime
         ["GET /v2/{name}/_build/v1/jobs/{}"] = "pull",
         ["DELETE /v2/{name}/_build/v1/jobs/{}"] = "push,build",
         ["GET /v2/{name}/_build/v1/jobs/{}/logs"] = "pull",
+        ["GET /v2/{name}/_build/v1/hints"] = "pull",
+        ["POST /v2/{name}/_build/v1/hints"] = "push",
         ["POST /v2/{name}/_build/v1/secrets"] = "push,build",
         ["GET /v2/{name}/_build/v1/hooks"] = "manage",
         ["POST /v2/{name}/_build/v1/hooks"] = "manage",

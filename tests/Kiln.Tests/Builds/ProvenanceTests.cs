@@ -77,7 +77,10 @@ public sealed class ProvenanceTests
         await server.Node.SucceedAsync(await server.Node.ClaimAsync());
 
         var types = (await ReferrersAsync(server, await ProductAsync(server, job))).Select(d => d.ArtifactType);
-        Assert.Equal([ProvenanceStatement.MediaType, BuildMediaTypes.Log], types.Order(StringComparer.Ordinal));
+        Assert.Equal(
+            [ProvenanceStatement.MediaType, BuildMediaTypes.Hints, BuildMediaTypes.Log],
+            types.Order(StringComparer.Ordinal)
+        );
     }
 
     [Fact]
@@ -96,7 +99,7 @@ public sealed class ProvenanceTests
         }
 
         Assert.Single(outputs.Select(o => (o.Provenance![0].Digest, o.Log!.Digest)).Distinct());
-        Assert.Equal(2, (await ReferrersAsync(server, outputs[0].Manifest.Digest)).Count);
+        Assert.Equal(3, (await ReferrersAsync(server, outputs[0].Manifest.Digest)).Count);
     }
 
     [Fact]
@@ -121,7 +124,7 @@ public sealed class ProvenanceTests
         var before = (await server.GetAsync(first.Id)).Result!.Outputs[0];
         var after = (await server.GetAsync(again.Id)).Result!.Outputs[0];
         Assert.Equal(before.Provenance![0].Digest, after.Provenance![0].Digest);
-        Assert.Equal(2, (await ReferrersAsync(server, before.Manifest.Digest)).Count);
+        Assert.Equal(3, (await ReferrersAsync(server, before.Manifest.Digest)).Count);
     }
 
     [Fact]

@@ -233,6 +233,25 @@ internal static class SharingMutations
                 )
         ),
         new(
+            "the evidence of hints is about another image",
+            "request.hints-document",
+            "GET",
+            Manifest,
+            e =>
+                EditIf(
+                    e,
+                    e.Text.Contains("hints.v1+json", StringComparison.Ordinal),
+                    json => json["subject"]!["digest"] = "sha256:0"
+                )
+        ),
+        new(
+            "pushed images are not measured",
+            "request.hints-pushed",
+            "POST",
+            "/_build/v1/hints",
+            e => AnswerIf(e, e.Status == 201, 202, "")
+        ),
+        new(
             "secrets have any size",
             "request.secret-size",
             "POST",

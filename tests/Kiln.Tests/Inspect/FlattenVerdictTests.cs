@@ -105,7 +105,7 @@ public sealed class FlattenVerdictTests
         var bytes = tar.Bytes();
         var (facts, _, _) = await LayerFacts.ReadAsync(new MemoryStream(bytes), TestContext.Current.CancellationToken);
 
-        var again = LayerFacts.Unpack(facts!.Pack());
+        var again = LayerFacts.Unpack(facts!.Pack())!;
 
         Assert.Equal(bytes.Length, again.TarBytes);
         Assert.Equal(facts.Entries, again.Entries);

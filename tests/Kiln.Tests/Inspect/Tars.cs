@@ -15,6 +15,9 @@ internal sealed class Tars
     public Tars File(string path, string content = "", int mode = 0x1a4, int owner = 0, int group = 0, long time = 0) =>
         Add(TarEntryType.RegularFile, path, mode, owner, group, time, content: content);
 
+    public Tars Program(string path, byte[] content) =>
+        Add(TarEntryType.RegularFile, path, 0x1ed, 0, 0, 0, bytes: content);
+
     public Tars Directory(string path, int mode = 0x1ed, int owner = 0, int group = 0, long time = 0) =>
         Add(TarEntryType.Directory, path, mode, owner, group, time);
 
@@ -92,7 +95,8 @@ internal sealed class Tars
         long time,
         string? target = null,
         string? content = null,
-        bool capability = false
+        bool capability = false,
+        byte[]? bytes = null
     )
     {
         var attributes = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -115,9 +119,9 @@ internal sealed class Tars
             entry.LinkName = target;
         }
 
-        if (content is not null)
+        if ((bytes ?? (content is null ? null : Encoding.UTF8.GetBytes(content))) is { } data)
         {
-            entry.DataStream = new MemoryStream(Encoding.UTF8.GetBytes(content));
+            entry.DataStream = new MemoryStream(data);
         }
 
         _writer.WriteEntry(entry);

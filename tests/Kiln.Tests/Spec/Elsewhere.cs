@@ -70,6 +70,25 @@ internal static class Elsewhere
                 "BaseMoveTests.Images_that_stand_on_each_other_are_each_built_once",
             ],
             ["H-10"] = ["HookTests.A_repository_has_so_many_hooks_at_most"],
+            ["P-7"] =
+            [
+                "HintsTests.A_product_has_its_hints_attached_as_soon_as_the_job_is_done",
+                "HintsTests.Inspect_measures_what_the_registry_has_not_and_says_the_same_as_the_registry",
+                "MeasuredImageTests.Files_that_matter_to_others_are_named_and_lists_are_cut",
+            ],
+            ["P-8"] = ["HintsTests.A_product_has_its_hints_attached_as_soon_as_the_job_is_done"],
+            ["P-9"] =
+            [
+                "HintsTests.A_pushed_image_is_measured_on_request_once_and_stays_as_it_is",
+                "HintsTests.What_is_no_image_or_not_there_is_refused_with_a_sentence",
+            ],
+            ["P-10"] =
+            [
+                "ElfTests.The_level_of_the_psABI_is_that_of_the_note",
+                "ElfTests.Names_are_found_wherever_a_linker_puts_them",
+                "MeasuredImageTests.The_highest_level_counts_and_files_say_why_but_not_those_that_the_loader_may_leave",
+                "MeasuredImageTests.A_loader_that_nothing_but_hwloc_needs_says_nothing_of_a_GPU",
+            ],
             ["V-1"] =
             [
                 "ProvenanceTests.A_product_has_its_provenance_and_its_log_as_soon_as_the_job_is_done",

@@ -11,8 +11,8 @@ using Kiln.Server.Storage;
 namespace Kiln.Server.Builds.Publish;
 
 /// <summary>
-/// Makes what is attached to a product before it is published: the statement of how it was made, and its log
-/// (build-extension, "Provenance and log"). The bytes are durable when it returns.
+/// Makes what is attached to a product before it is published: the statement of how it was made, its log
+/// (build-extension, "Provenance and log"), and what it is good for ("Products and hints"). The bytes are durable when it returns.
 /// </summary>
 internal sealed class EvidenceMaker(
     Statements statements,
@@ -41,19 +41,30 @@ internal sealed class EvidenceMaker(
         var log = await StoreLogAsync(execution, cancel);
         var statement = statements.Of(execution, result, product.Manifest, log);
         var created = statement.Predicate.RunDetails.Metadata.FinishedOn!;
-        List<(EvidenceManifest Manifest, byte[] Text)> provenance =
+        List<(EvidenceManifest Manifest, byte[] Text)> texts =
         [
             EvidenceManifest.Provenance(statement, product.Manifest),
         ];
-        if (signing.Sign(provenance[0].Text) is { } bundle)
+        if (signing.Sign(texts[0].Text) is { } bundle)
         {
-            provenance.Add(Signed(bundle, statement, product.Manifest));
+            texts.Add(Signed(bundle, statement, product.Manifest));
         }
 
         var attached = EvidenceManifest.Log(log, product.Manifest, created);
+        var evidence = new BuildEvidence
+        {
+            Provenance = [.. texts.Select(p => p.Manifest.Descriptor)],
+            Log = attached.Descriptor,
+        };
+        if (product.Hints is { } hints)
+        {
+            texts.Add(EvidenceManifest.Hints(hints.Document));
+            evidence = evidence with { Hints = texts[^1].Manifest.Descriptor };
+        }
+
         await StoreAsync(
             [
-                .. provenance.Select(p => (p.Manifest.Layer.Digest, new ReadOnlyMemory<byte>(p.Text))),
+                .. texts.Select(p => (p.Manifest.Layer.Digest, new ReadOnlyMemory<byte>(p.Text))),
                 EvidenceManifest.Config,
             ],
             cancel
@@ -61,15 +72,11 @@ internal sealed class EvidenceMaker(
         return new Evidence(
             [
                 (log.Digest, log.Size),
-                .. provenance.Select(p => (p.Manifest.Layer.Digest, p.Manifest.Layer.Size)),
+                .. texts.Select(p => (p.Manifest.Layer.Digest, p.Manifest.Layer.Size)),
                 (Digest.EmptyJson, EvidenceManifest.Config.Bytes.Length),
             ],
-            [.. provenance.Select(p => p.Manifest), attached],
-            new BuildEvidence
-            {
-                Provenance = [.. provenance.Select(p => p.Manifest.Descriptor)],
-                Log = attached.Descriptor,
-            },
+            [.. texts.Select(p => p.Manifest), attached],
+            evidence,
             execution.LogSize
         );
     }

@@ -43,6 +43,7 @@ internal sealed record JobProduct(byte[] Index, IReadOnlyList<JobResultOutput> O
             Files = hints?.Files,
             Provenance = evidence?.Provenance,
             Log = evidence?.Log,
+            Hints = evidence?.Hints,
         };
         return (new ProductEntry(manifest, Platform.Parse(execution.Platform), task.Microarchitecture, hints), output);
     }

@@ -17,14 +17,27 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
     : BackgroundService
 {
     // A base has some ten layers; what does not fit is read when it is asked for.
-    private readonly Channel<Digest> _warm = Channel.CreateBounded<Digest>(
-        new BoundedChannelOptions(256) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true }
-    );
+    private readonly Channel<(Digest Layer, TaskCompletionSource Done)> _warm = Channel.CreateBounded<(
+        Digest,
+        TaskCompletionSource
+    )>(new BoundedChannelOptions(256) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
     private readonly ConcurrentDictionary<Digest, Lazy<Task<LayerReading>>> _reading = new();
     private readonly CancellationTokenSource _stop = new();
 
-    /// <summary>Has a blob read in the background; one that turns out to be no layer is remembered as such.</summary>
-    public void Warm(Digest digest) => _warm.Writer.TryWrite(digest);
+    /// <summary>Has a blob read in the background.</summary>
+    public void Warm(Digest digest) => _ = WarmAsync(digest);
+
+    /// <summary>
+    /// Has a blob read in the background, when those asked for before are; one that turns out to be no layer is remembered
+    /// as such.
+    /// </summary>
+    /// <returns>When that was tried; never, where too many wait.</returns>
+    public Task WarmAsync(Digest digest)
+    {
+        var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _warm.Writer.TryWrite((digest, done));
+        return done.Task;
+    }
 
     /// <summary>What is known of a layer.</summary>
     public async Task<LayerReading> GetAsync(Digest digest, CancellationToken cancel)
@@ -58,9 +71,10 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
     {
         try
         {
-            await foreach (var digest in _warm.Reader.ReadAllAsync(stoppingToken))
+            await foreach (var (digest, done) in _warm.Reader.ReadAllAsync(stoppingToken))
             {
-                await WarmAsync(digest, stoppingToken);
+                await TryAsync(digest, stoppingToken);
+                done.TrySetResult();
             }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -70,7 +84,7 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
     }
 
     // No layer, whatever it is, may end the registry: who needs its facts hears of the fault again.
-    private async Task WarmAsync(Digest digest, CancellationToken cancel)
+    private async Task TryAsync(Digest digest, CancellationToken cancel)
     {
         try
         {
@@ -82,18 +96,26 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
         }
     }
 
-    private LayerReading? Stored(Digest digest) =>
-        database.Read(c =>
-            c.Query(
+    /// <summary>What is known of a layer without reading it; null where that is nothing yet.</summary>
+    public LayerReading? Stored(Digest digest) =>
+        database
+            .Read(c =>
+                c.Query(
                     "SELECT diff_id, facts FROM layer_facts WHERE digest = @digest",
-                    row => new LayerReading(
-                        row.TextOrNull(0) is { } diffId ? Digest.Parse(diffId) : null,
-                        row.GetFieldValue<byte[]>(1) is { Length: > 0 } packed ? LayerFacts.Unpack(packed) : null
-                    ),
+                    row => (row.TextOrNull(0), row.GetFieldValue<byte[]>(1)),
                     ("digest", digest.ToString())
                 )
-                .FirstOrDefault()
-        );
+            )
+            .Select(row =>
+            {
+                var (diffId, packed) = row;
+                var facts = packed.Length == 0 ? null : LayerFacts.Unpack(packed);
+                // What an earlier program has read is read anew.
+                return facts is null && packed.Length > 0
+                    ? null
+                    : new LayerReading(diffId is null ? null : Digest.Parse(diffId), facts);
+            })
+            .FirstOrDefault();
 
     private async Task<LayerReading> ReadAsync(Digest digest)
     {
@@ -110,7 +132,10 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
             await database.WriteAsync(
                 transaction =>
                     transaction.Run(
-                        "INSERT INTO layer_facts (digest, diff_id, facts) VALUES (@digest, @diffId, @facts) ON CONFLICT DO NOTHING",
+                        """
+                        INSERT INTO layer_facts (digest, diff_id, facts) VALUES (@digest, @diffId, @facts)
+                        ON CONFLICT (digest) DO UPDATE SET diff_id = excluded.diff_id, facts = excluded.facts
+                        """,
                         ("digest", digest.ToString()),
                         ("diffId", diffId?.ToString()),
                         ("facts", facts?.Pack() ?? [])

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
-using Kiln.Node.Publishing;
+using Kiln.BuildSpec.Products;
+using Kiln.Client.Inspection;
 using Kiln.Oci;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Builds.Queue;
@@ -12,7 +13,13 @@ namespace Kiln.Server.Builds.Publish;
 
 /// <summary>A product that was found whole and fitting.</summary>
 /// <param name="Manifest">As it stands in the lease's staging area.</param>
-internal sealed record Product(Descriptor Manifest, byte[] Content, ManifestInfo Info, ImageHints? Hints);
+/// <param name="Hints">What was measured of it, and the document with the evidence; null where a layer could not be read (P-6).</param>
+internal sealed record Product(
+    Descriptor Manifest,
+    byte[] Content,
+    ManifestInfo Info,
+    (ImageHints InJob, HintsDocument Document)? Hints
+);
 
 /// <summary>
 /// Checks what a node says it has built before anybody can see it: everything that the manifest names is there, the
@@ -26,8 +33,6 @@ internal sealed class ProductCheck(
     Database database
 )
 {
-    private const int MaxConfigBytes = 4 << 20;
-
     /// <returns>The product, or in the second place why the result is refused.</returns>
     public async Task<(Product? Product, string? Fault)> CheckAsync(
         ExecutionRow execution,
@@ -70,17 +75,13 @@ internal sealed class ProductCheck(
             }
         }
 
-        var (config, mismatch) = await ReadConfigAsync(execution, info.Config, cancel);
+        var (config, mismatch) = await FittingConfigAsync(execution, info.Config, cancel);
         if (config is null)
         {
             return (null, mismatch);
         }
 
-        var readings = new List<LayerReading>();
-        foreach (var layer in info.Layers)
-        {
-            readings.Add(await layers.GetAsync(layer.Digest, cancel));
-        }
+        var readings = await ReadAsync(info, cancel);
 
         if (Differs(config, info.Layers, readings) is { } difference)
         {
@@ -93,8 +94,39 @@ internal sealed class ProductCheck(
             Digest = named.Digest,
             Size = staged.Content.Length,
         };
-        return (new Product(manifest, staged.Content, info, Judge(readings, config.User, result)), null);
+        var hints = Measure(manifest, execution, info, readings, config, result);
+        return (new Product(manifest, staged.Content, info, hints), null);
     }
+
+    private async Task<List<LayerReading>> ReadAsync(ManifestInfo image, CancellationToken cancel)
+    {
+        var readings = new List<LayerReading>();
+        foreach (var layer in image.Layers)
+        {
+            readings.Add(await layers.GetAsync(layer.Digest, cancel));
+        }
+
+        return readings;
+    }
+
+    private static (ImageHints, HintsDocument)? Measure(
+        Descriptor manifest,
+        ExecutionRow execution,
+        ManifestInfo info,
+        List<LayerReading> readings,
+        ImageConfig config,
+        LeaseResult result
+    ) =>
+        readings.TrueForAll(r => r.Facts is not null)
+            ? new MeasuredImage
+            {
+                Subject = manifest,
+                Platform = Platform.Parse(execution.Platform),
+                User = config.User,
+                SingleId = MeasuredImage.IsSingleId(result.Confinement),
+                Layers = [.. info.Layers.Zip(readings, (blob, reading) => (blob, reading.Facts!))],
+            }.Judge()
+            : null;
 
     // What a node does not know of it cannot keep.
     private static ResolvedDependency? Unpinned(ExecutionRow execution, LeaseResult result)
@@ -114,7 +146,7 @@ internal sealed class ProductCheck(
     // "DiffIDs … in order from first to last" (image-spec, config.md). A build can write into its own store what it
     // likes; clients that trust the config's words would share the wrong layers.
     private static string? Differs(
-        ProductConfig config,
+        ImageConfig config,
         IReadOnlyList<Descriptor> layers,
         IReadOnlyList<LayerReading> readings
     )
@@ -136,52 +168,53 @@ internal sealed class ProductCheck(
         return null;
     }
 
-    private async Task<(ProductConfig? Config, string? Fault)> ReadConfigAsync(
+    private async Task<(ImageConfig? Config, string? Fault)> FittingConfigAsync(
         ExecutionRow execution,
         Descriptor config,
         CancellationToken cancel
     )
     {
-        await using var blob = await store.OpenAsync(config.Digest, 0, cancel);
-        if (blob is null || config.Size > MaxConfigBytes)
+        var (read, fault) = await store.ReadConfigAsync(config, cancel);
+        if (read is null)
         {
-            return (null, $"the image config {config.Digest} is missing or larger than {MaxConfigBytes} bytes");
+            return (null, fault);
+        }
+
+        var (asked, has) = (Platform.Parse(execution.Platform), read.Platform);
+        return
+            has.Os == asked.Os
+            && has.Architecture == asked.Architecture
+            && (asked.Variant is null || has.Variant is null || has.Variant == asked.Variant)
+            ? (read, null)
+            : (null, $"the product is for {has.Os}/{has.Architecture}, not {asked}");
+    }
+}
+
+/// <summary>Configs of images in the blob store.</summary>
+internal static class StoredConfigs
+{
+    /// <returns>The config, or in the second place why it cannot be read, as a sentence.</returns>
+    public static async Task<(ImageConfig? Config, string? Fault)> ReadConfigAsync(
+        this IBlobStore store,
+        Descriptor config,
+        CancellationToken cancel
+    )
+    {
+        await using var blob = await store.OpenAsync(config.Digest, 0, cancel);
+        if (blob is null || config.Size > ImageConfig.MaxBytes)
+        {
+            return (null, $"the image config {config.Digest} is missing or larger than {ImageConfig.MaxBytes} bytes");
         }
 
         try
         {
-            using var document = await JsonDocument.ParseAsync(blob, cancellationToken: cancel);
-            var root = document.RootElement;
-            var asked = Platform.Parse(execution.Platform);
-            var fits =
-                Text(root, "os") == asked.Os
-                && Text(root, "architecture") == asked.Architecture
-                && (asked.Variant is null || Text(root, "variant") is null || Text(root, "variant") == asked.Variant);
-            return fits
-                ? (new ProductConfig(Member(root, "config") is { } run ? Text(run, "User") : null, DiffIds(root)), null)
-                : (null, $"the product is for {Text(root, "os")}/{Text(root, "architecture")}, not {asked}");
+            using var bytes = new MemoryStream();
+            await blob.CopyToAsync(bytes, cancel);
+            return (ImageConfig.Read(bytes.ToArray()), null);
         }
         catch (JsonException e)
         {
             return (null, $"the image config is not valid JSON: {e.Message}");
         }
     }
-
-    private static ImageHints? Judge(IReadOnlyList<LayerReading> readings, string? user, LeaseResult result) =>
-        ProductHints.Of([.. readings.Select(r => r.Facts)], user, result.Confinement);
-
-    private static List<string> DiffIds(JsonElement root) =>
-        Member(root, "rootfs") is { } rootfs && Member(rootfs, "diff_ids") is { ValueKind: JsonValueKind.Array } diffIds
-            ? [.. diffIds.EnumerateArray().Select(d => d.ValueKind == JsonValueKind.String ? d.GetString()! : "")]
-            : [];
-
-    private static string? Text(JsonElement element, string name) =>
-        Member(element, name) is { ValueKind: JsonValueKind.String } value && value.GetString() is { Length: > 0 } text
-            ? text
-            : null;
-
-    private static JsonElement? Member(JsonElement element, string name) =>
-        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out var value) ? value : null;
-
-    private sealed record ProductConfig(string? User, IReadOnlyList<string> DiffIds);
 }

@@ -72,9 +72,9 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
         return outcome with
         {
             Manifest = product.Manifest,
-            Hints = product.Hints is null
-                ? null
-                : JsonSerializer.Serialize(product.Hints, BuildJson.Default.ImageHints),
+            Hints = product.Hints is { } hints
+                ? JsonSerializer.Serialize(hints.InJob, BuildJson.Default.ImageHints)
+                : null,
             Dependencies = dependencies is null
                 ? null
                 : JsonSerializer.Serialize(dependencies, BuildJson.Default.IReadOnlyListResolvedDependency),
