@@ -1,9 +1,9 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Recipes;
+using Kiln.Client.Inspection;
 using Kiln.Client.Registry;
 using Kiln.Inspect;
-using Kiln.Node.Publishing;
 using Kiln.Oci;
 
 namespace Kiln.Node.Notifications;
@@ -64,7 +64,18 @@ internal sealed class ProductLook(HeldLease held, LayerShelf layers, Func<string
         }
 
         var user = Member(root, "config") is { } run ? Text(run, "User") : null;
-        var hints = ProductHints.Of([.. readings.Select(r => r.Facts)], user, result.Confinement);
+        var hints = readings.TrueForAll(r => r.Facts is not null)
+            ? new MeasuredImage
+            {
+                Subject = named,
+                Platform = task.Platform,
+                User = user,
+                SingleId = MeasuredImage.IsSingleId(result.Confinement),
+                Layers = [.. info.Layers.Zip(readings, (blob, reading) => (blob, reading.Facts!))],
+            }
+                .Judge()
+                .Hints
+            : null;
         var trees = task.Contexts.Select(c => held.Trees[(c.Blob.Digest, c.Strip)]).ToList();
         var key = TaskKey.Of(task, trees, held.Microarchitecture, result.Confinement?.Engine ?? "");
         return (new Product(named, hints, key.Compute()), null);
