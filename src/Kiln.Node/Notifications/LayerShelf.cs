@@ -58,8 +58,7 @@ internal sealed class LayerShelf(NotificationOptions options, string bases)
                 return null;
             }
 
-            var facts = LayerFacts.Unpack(File.ReadAllBytes(path));
-            return (facts, diffId);
+            return LayerFacts.Unpack(File.ReadAllBytes(path)) is { } facts ? (facts, diffId) : null;
         }
         catch (Exception e) when (e is IOException or InvalidDataException or System.Text.Json.JsonException)
         {
