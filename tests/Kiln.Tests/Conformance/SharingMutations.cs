@@ -193,17 +193,23 @@ internal static class SharingMutations
             "request.product-kept",
             "GET",
             Manifest,
-            e => Shorten(e, !e.Text.Contains("image.index", StringComparison.Ordinal))
+            e =>
+                Shorten(
+                    e,
+                    !e.Text.Contains("image.index", StringComparison.Ordinal)
+                        && !e.Text.Contains("hints.v1", StringComparison.Ordinal)
+                )
         ),
         new(
             "nothing is measured",
-            "request.hints request.hints-owner",
+            "request.hints request.hints-owner request.hints-document",
             "GET",
             Manifest,
             e =>
                 EditIf(
                     e,
-                    e.Text.Contains("flatten", StringComparison.Ordinal),
+                    e.Text.Contains("flatten", StringComparison.Ordinal)
+                        && e.Text.Contains("image.index", StringComparison.Ordinal),
                     json => json["manifests"]![0]!.AsObject().Remove("annotations")
                 )
         ),
@@ -234,13 +240,13 @@ internal static class SharingMutations
         ),
         new(
             "the evidence of hints is about another image",
-            "request.hints-document",
+            "request.hints-document request.hints-pushed",
             "GET",
             Manifest,
             e =>
                 EditIf(
                     e,
-                    e.Text.Contains("hints.v1+json", StringComparison.Ordinal),
+                    e.Text.Contains("hints.v1", StringComparison.Ordinal),
                     json => json["subject"]!["digest"] = "sha256:0"
                 )
         ),
