@@ -9,10 +9,10 @@ internal sealed class FrontGauges : IDisposable
 {
     private readonly Meter _meter;
 
-    public FrontGauges(RegistryBehind behind, Landings landings, PassThrough wire)
+    public FrontGauges(RegistryBehind behind, Landings landings, PassThrough wire, MeterScope scope)
     {
         // Of this server, not of the process, so that it ends with the database.
-        _meter = new Meter(new MeterOptions(Meters.Name) { Scope = this });
+        _meter = scope.Create();
         _meter.CreateObservableGauge(
             "kiln.front.behind.up",
             () => behind.Fault is null ? 1L : 0L,

@@ -90,5 +90,15 @@ internal static class Meters
     public static double SecondsSince(long timestamp) => Stopwatch.GetElapsedTime(timestamp).TotalSeconds;
 }
 
+/// <summary>
+/// Whose numbers those are that are asked for when somebody looks: of one server, of which tests run several in a process.
+/// They end with it.
+/// </summary>
+internal sealed class MeterScope
+{
+    /// <summary>A meter of this server.</summary>
+    public Meter Create() => new(new MeterOptions(Meters.Name) { Scope = this });
+}
+
 /// <summary>The route that a request was for, as a template that names nothing in particular.</summary>
 internal sealed record MatchedRoute(string Template);

@@ -17,11 +17,11 @@ internal sealed class Gauges : IDisposable
     private DateTimeOffset _asked = DateTimeOffset.MinValue;
     private Counts _counts = new([], 0, 0);
 
-    public Gauges(Database database, TimeProvider time)
+    public Gauges(Database database, MeterScope scope, TimeProvider time)
     {
         (_database, _time) = (database, time);
         // Of this server, not of the process, so that it ends with the database.
-        _meter = new Meter(new MeterOptions(Meters.Name) { Scope = this });
+        _meter = scope.Create();
         _meter.CreateObservableGauge(
             "kiln.queue.executions",
             () => Now().States.Select(s => new Measurement<long>(s.Count, Tag("state", s.State))),

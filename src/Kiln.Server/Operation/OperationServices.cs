@@ -1,3 +1,4 @@
+using Kiln.Server.Metering;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -10,12 +11,12 @@ internal static class OperationServices
 {
     public static IServiceCollection AddOperation(this IServiceCollection services, OperationOptions options)
     {
-        services.AddSingleton(options).AddSingleton<Health>().AddSingleton<Gauges>();
+        services.AddSingleton(options).AddSingleton<Health>().AddSingleton<MeterScope>().AddSingleton<Gauges>();
         services.AddSingleton(provider => new Management(
             provider.GetRequiredService<Health>(),
             options.ManagementUrl is null ? null : provider.GetRequiredService<MetricsPage>()
         ));
-        services.AddSingleton(provider => new MetricsPage(provider.GetRequiredService<Gauges>()));
+        services.AddSingleton(provider => new MetricsPage(provider.GetRequiredService<MeterScope>()));
         services.Configure<HostOptions>(host => host.ShutdownTimeout = options.StopTimeout);
         return services.AddTelemetry(options);
     }

@@ -6,6 +6,7 @@ using Kiln.Server;
 using Kiln.Tests.Builds;
 using Kiln.Tests.Registry;
 using Kiln.Tests.Registry.Upstreams;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Front;
 
@@ -125,7 +126,10 @@ public sealed class FrontBuildTests
     {
         using var registry = ThroughServer.RequireRegistry();
         using var behind = ThroughServer.ClientOf(registry.Host);
-        await using var front = await FrontServer.StartAsync($"http://{registry.Host}");
+        await using var front = await FrontServer.StartAsync(
+            $"http://{registry.Host}",
+            options: o => o with { Operation = o.Operation with { ManagementUrl = "http://127.0.0.1:0" } }
+        );
         var id = (await front.SubmitAsync("?tag=1.0")).Id;
         var lease = await front.Node.ClaimAsync();
         registry.Kill();
@@ -133,6 +137,9 @@ public sealed class FrontBuildTests
         var waiting = await FrontServer.UntilAsync(front, id, j => j.Message is not null);
         Assert.Equal(BuildStates.Running, waiting.State);
         Assert.Contains("on its way to", waiting.Message, StringComparison.Ordinal);
+        var metrics = front.Services.GetRequiredService<Kiln.Server.Operation.MetricsPage>().Write();
+        Assert.Contains("kiln_front_landings_waiting 1\n", metrics, StringComparison.Ordinal);
+        Assert.Contains("kiln_front_behind_up", metrics, StringComparison.Ordinal);
         await front.RestartAsync();
         // Who may read the job, the registry behind says: nobody now.
         using (var unknown = await front.Http.GetAsync(BuildServer.JobUri(id), Cancel))
