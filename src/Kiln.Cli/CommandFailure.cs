@@ -53,6 +53,8 @@ internal static class Failures
     private static string Advice(RegistryException e) =>
         e switch
         {
+            _ when WantsTls(e) =>
+                $". {HostOf(e)} answers, but not without TLS, and loopback is spoken to without; call the registry by the name in its certificate, or let it listen on loopback without TLS too: kiln serve --urls 'https://0.0.0.0:443;http://127.0.0.1:5000'",
             { Fault: RegistryFault.Unreachable } when RegistryAddress.IsLoopback(HostOf(e)) =>
                 $". Is 'kiln serve' running there? Start it with: kiln serve --urls http://{HostOf(e)}",
             { Fault: RegistryFault.Unreachable } =>
@@ -64,6 +66,14 @@ internal static class Failures
             { Fault: RegistryFault.Broken } => ". What answers there may be no OCI registry; check the address",
             _ => "",
         };
+
+    // What speaks TLS only ends a connection that begins in another way; a proxy such as nginx says 400, in no registry's words.
+    private static bool WantsTls(RegistryException e) =>
+        RegistryAddress.IsLoopback(HostOf(e))
+        && (
+            e is { Status: 400, Code: null }
+            || e.InnerException is HttpRequestException { HttpRequestError: HttpRequestError.ResponseEnded }
+        );
 
     private static string HostOf(RegistryException e) => e.Host ?? "HOST";
 }

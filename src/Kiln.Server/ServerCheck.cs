@@ -8,6 +8,7 @@ using Kiln.Server.Front;
 using Kiln.Server.Metadata;
 using Kiln.Server.Metadata.Postgres;
 using Kiln.Server.Operation;
+using Kiln.Server.Registry.Upstreams;
 using Kiln.Server.Storage.S3;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -44,12 +45,12 @@ public static class ServerCheck
             }
         }
 
-        foreach (var (what, look) in Keys(options, time))
+        foreach (var (what, look) in Parts(options, time))
         {
             findings.Try(what, look);
         }
 
-        findings.Try("files", () => Files(options));
+        findings.Try("other files that the configuration names", () => Files(options));
         // The driver waits for a host that says nothing for as long as the address allows.
         await findings.TryAsync("the database", Task.Run(() => $"database {Database(options)}"));
         if (options.Storage.Location is { } bucket)
@@ -71,7 +72,7 @@ public static class ServerCheck
         return (findings.Faults, findings.Warnings, findings.Right);
     }
 
-    private static IEnumerable<(string What, Action Look)> Keys(ServerOptions options, TimeProvider time)
+    private static IEnumerable<(string What, Action Look)> Parts(ServerOptions options, TimeProvider time)
     {
         if (options.Access is { CertificateFile: { } certificate, KeyFile: not null })
         {
@@ -81,6 +82,11 @@ public static class ServerCheck
         if (options.Build.SigningKeyFile is { } signing)
         {
             yield return ($"signing key {signing}", () => SigningKey.Of(options.Build).Dispose());
+        }
+
+        if (options.Upstreams.Count > 0)
+        {
+            yield return ("upstreams", () => Upstreams(options, time));
         }
     }
 
@@ -117,6 +123,11 @@ public static class ServerCheck
     private static void Certificate(ServerOptions options, TimeProvider time)
     {
         using var loaded = new ServerCertificate(options, time, NullLogger<ServerCertificate>.Instance);
+    }
+
+    private static void Upstreams(ServerOptions options, TimeProvider time)
+    {
+        using var table = new UpstreamTable(options, time, NullLogger<UpstreamTable>.Instance);
     }
 
     private static void Files(ServerOptions options)

@@ -72,8 +72,10 @@ public static class ServerConfiguration
                             flag.Negates ? "Not: " + leaf.Description : leaf.Description,
                             leaf.Placeholder,
                             leaf.IsList,
-                            leaf.Placeholder is not null && leaf.Default(Defaults) is JsonValue value
-                                ? value.ToString()
+                            leaf.Placeholder is not null
+                            && leaf.Default(Defaults) is JsonValue value
+                            && value.ToString() is { Length: > 0 } text
+                                ? text
                                 : null
                         ),
                     ]

@@ -25,7 +25,9 @@ internal sealed class MirrorRun(MirrorPlan plan, RegistryClient client, Shell sh
         }
 
         await shell.Out.WriteLineAsync(
-            $"{(plan.DryRun ? "would have looked at" : "done:")} {repositories.Count} repositories, {_sum.Manifests} manifests and {_sum.Blobs} blobs sent ({Sizes.Text(_sum.Bytes)}), {_sum.WereThere} were there"
+            plan.DryRun
+                ? $"nothing was sent; looked at {repositories.Count} repositories"
+                : $"done: {repositories.Count} repositories, {_sum.Manifests} manifests and {_sum.Blobs} blobs sent ({Sizes.Text(_sum.Bytes)}), {_sum.WereThere} were there"
         );
         if (_failed is null)
         {

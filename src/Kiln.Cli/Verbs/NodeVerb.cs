@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text;
 using Kiln.Client;
+using Kiln.Client.Transport;
 using Kiln.Node;
 using Kiln.Node.Launchers;
 using Kiln.Node.Remote;
@@ -176,7 +177,11 @@ internal static class NodeVerb
             && uri.Scheme is "http" or "https"
             && uri.PathAndQuery == "/"
             && uri.UserInfo.Length == 0
-            ? (uri.Authority, uri.Scheme == "http")
+            ? uri.Scheme == "https" && RegistryAddress.IsLoopback(uri.Authority)
+                ? throw CommandFailure.Usage(
+                    $"'{server}': loopback is spoken to without TLS; write http://HOST:PORT, or the name in the registry's certificate"
+                )
+                : (uri.Authority, uri.Scheme == "http")
             : throw CommandFailure.Usage($"'{server}' is not the address of a registry, http[s]://HOST[:PORT]");
     }
 

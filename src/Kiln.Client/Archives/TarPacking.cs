@@ -7,7 +7,17 @@ internal static class TarPacking
 {
     private const UnixFileMode Readable = UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
 
-    /// <summary>Writes files under the names given, in that order, beside <paramref name="path"/> and then to it.</summary>
+    private const UnixFileMode Listable =
+        Readable
+        | UnixFileMode.UserWrite
+        | UnixFileMode.UserExecute
+        | UnixFileMode.GroupExecute
+        | UnixFileMode.OtherExecute;
+
+    /// <summary>
+    /// Writes files under the names given, in that order, each folder before the first file in it, beside
+    /// <paramref name="path"/> and then to it.
+    /// </summary>
     public static async Task WriteAsync(
         string path,
         IReadOnlyList<(string Name, Func<Stream> Open)> files,
@@ -20,8 +30,10 @@ internal static class TarPacking
             await using (var file = File.Create(temporary))
             await using (var tar = new TarWriter(file, TarEntryFormat.Gnu))
             {
+                var folders = new HashSet<string>(StringComparer.Ordinal);
                 foreach (var (name, open) in files)
                 {
+                    await WriteFoldersAsync(tar, name, folders, cancel);
                     await using var content = open();
                     var entry = new GnuTarEntry(TarEntryType.RegularFile, name)
                     {
@@ -38,6 +50,28 @@ internal static class TarPacking
         finally
         {
             File.Delete(temporary);
+        }
+    }
+
+    // Skopeo gives folders that an archive lacks to root, and so cannot read such an archive as an ordinary user.
+    private static async Task WriteFoldersAsync(
+        TarWriter tar,
+        string name,
+        HashSet<string> written,
+        CancellationToken cancel
+    )
+    {
+        for (var end = name.IndexOf('/', StringComparison.Ordinal); end >= 0; end = name.IndexOf('/', end + 1))
+        {
+            if (written.Add(name[..end]))
+            {
+                var entry = new GnuTarEntry(TarEntryType.Directory, name[..(end + 1)])
+                {
+                    Mode = Listable,
+                    ModificationTime = DateTimeOffset.UnixEpoch,
+                };
+                await tar.WriteEntryAsync(entry, cancel);
+            }
         }
     }
 

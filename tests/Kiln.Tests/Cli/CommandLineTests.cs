@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Cli;
@@ -190,6 +192,53 @@ public sealed class CommandLineTests : IAsyncLifetime
 
         Assert.Equal(ExitCodes.NotPossible, await RunAsync("info", _registry.Host));
         Assert.Contains($"podman login {_registry.Host}", _error.ToString());
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task What_answers_on_loopback_with_TLS_only_is_told_from_what_does_not_answer(bool isProxy)
+    {
+        // What nginx says to plain HTTP on a port with TLS, and what a server does that speaks TLS only.
+        _registry.Intercept = http =>
+        {
+            http.Response.StatusCode = 400;
+            return Task.FromResult(true);
+        };
+        using var server = new TcpListener(IPAddress.Loopback, 0);
+        server.Start();
+        _ = HangUpAsync(server);
+
+        var host = isProxy ? _registry.Host : server.LocalEndpoint.ToString()!;
+        await RunAsync("info", host);
+
+        Assert.Contains($"{host} answers, but not without TLS", _error.ToString());
+        Assert.DoesNotContain("Is 'kiln serve' running there?", _error.ToString());
+    }
+
+    private static async Task HangUpAsync(TcpListener server)
+    {
+        var request = new byte[4096];
+        try
+        {
+            while (true)
+            {
+                using var client = await server.AcceptTcpClientAsync();
+                _ = await client.GetStream().ReadAsync(request);
+            }
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // The test is over.
+        }
+    }
+
+    [Fact]
+    public async Task A_node_is_not_sent_to_loopback_with_TLS_which_it_would_not_speak()
+    {
+        Assert.Equal(ExitCodes.Usage, await RunAsync("node", "--server", $"https://{_registry.Host}"));
+        Assert.Contains("loopback is spoken to without TLS", _error.ToString());
+        Assert.Empty(_registry.Requests);
     }
 
     [Fact]

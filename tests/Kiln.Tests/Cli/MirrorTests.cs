@@ -126,6 +126,7 @@ public sealed class MirrorTests : IAsyncLifetime
         var dry = await MirrorAsync($"{_registry.Host}/team/**", $"{Host}/m", "--tag", "v*", "--dry-run");
         Assert.Equal(0, dry.Code);
         Assert.Contains("team/a:v1", dry.Out);
+        Assert.Contains("nothing was sent; looked at", dry.Out);
         Assert.Equal(HttpStatusCode.NotFound, await Server.Http.StatusAsync("GET", "m/team/a/manifests/v1"));
         var real = await MirrorAsync($"{_registry.Host}/team/**", $"{Host}/m", "--tag", "v*");
 

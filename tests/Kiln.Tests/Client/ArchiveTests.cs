@@ -61,6 +61,32 @@ public sealed class ArchiveTests : IDisposable
         }
     }
 
+    // Skopeo gives folders that an archive lacks to root, which it may not do as an ordinary user.
+    [Fact]
+    public async Task Each_folder_of_a_tar_stands_before_what_is_in_it()
+    {
+        await using var server = await TestServer.StartAsync();
+        await PushDockerLikeAsync(server);
+        var archive = Path.Combine(_folder, "layout.tar");
+        var (code, _, error) = await KilnAsync("export", $"{Host(server)}/d:1", archive);
+        Assert.True(code == ExitCodes.Ok, error);
+
+        await using var file = File.OpenRead(archive);
+        await using var tar = new TarReader(file);
+        var names = new List<string>();
+        while (await tar.GetNextEntryAsync(cancellationToken: Cancel) is { } entry)
+        {
+            Assert.Equal(entry.Name.EndsWith('/'), entry.EntryType == TarEntryType.Directory);
+            names.Add(entry.Name);
+        }
+
+        Assert.Equal(["blobs/", "blobs/sha256/"], names.Where(name => name.EndsWith('/')));
+        Assert.All(
+            names.Where(name => name.TrimEnd('/').Contains('/', StringComparison.Ordinal)),
+            name => Assert.Contains(name[..(name.TrimEnd('/').LastIndexOf('/') + 1)], names[..names.IndexOf(name)])
+        );
+    }
+
     [Fact]
     public async Task A_pipe_in_place_of_a_file_is_refused_and_waited_for_by_nobody()
     {

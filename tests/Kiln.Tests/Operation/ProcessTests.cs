@@ -116,6 +116,7 @@ public sealed class ProcessTests
                 builds: { concurrent: 0 }
                 database: postgres://kiln@/nowhere?host=/nonexistent
                 operating: { management-url: "http://example.org:9090" }
+                upstreams: [{ host: ghcr.io, user: a, password-file: none }]
                 """,
                 Cancel
             );
@@ -127,6 +128,10 @@ public sealed class ProcessTests
             Assert.Contains("wrong: the management address 'http://example.org:9090' is not of the form", said);
             Assert.Contains($"wrong: {Path.Combine(folder, "policy.yaml")}:2: a rule needs", said);
             Assert.Contains("wrong: cannot use the database", said);
+            Assert.Contains(
+                $"wrong: the upstream ghcr.io has its credentials in {Path.Combine(folder, "none")}, which is not there",
+                said
+            );
             Assert.Contains("is a file", said);
 
             await File.WriteAllTextAsync(config, "data: data\n", Cancel);

@@ -7,7 +7,7 @@ internal static class ServerSection
     [
         new Field<ServerOptions, string>(
             "data",
-            "The directory that holds everything the server keeps.",
+            "The directory that holds everything the server keeps; $XDG_DATA_HOME/kiln or ~/.local/share/kiln otherwise.",
             Kinds.Folder,
             o => o.DataDirectory,
             (o, v) => o with { DataDirectory = v }
