@@ -11,16 +11,24 @@ public sealed record ImageConfig(Platform Platform, string? User, IReadOnlyList<
     /// <summary>Bytes of a config that is read.</summary>
     public const int MaxBytes = 4 << 20;
 
-    /// <exception cref="JsonException">It is not JSON.</exception>
+    /// <exception cref="JsonException">It is not JSON, or a text in it is not Unicode.</exception>
     public static ImageConfig Read(ReadOnlyMemory<byte> bytes)
     {
         using var document = JsonDocument.Parse(bytes);
         var root = document.RootElement;
-        return new ImageConfig(
-            new Platform(Text(root, "os") ?? "", Text(root, "architecture") ?? "", Text(root, "variant")),
-            Member(root, "config") is { } run ? Text(run, "User") : null,
-            DiffIdsOf(root)
-        );
+        try
+        {
+            return new ImageConfig(
+                new Platform(Text(root, "os") ?? "", Text(root, "architecture") ?? "", Text(root, "variant")),
+                Member(root, "config") is { } run ? Text(run, "User") : null,
+                DiffIdsOf(root)
+            );
+        }
+        catch (InvalidOperationException e)
+        {
+            // What the reader says of an escape such as \ud800 without its other half.
+            throw new JsonException("a text in it is not valid Unicode", e);
+        }
     }
 
     private static List<string> DiffIdsOf(JsonElement root) =>

@@ -19,8 +19,6 @@ internal sealed record Product(Descriptor Manifest, ImageHints? Hints, string Ke
 /// <param name="newFile">Names of files on their way.</param>
 internal sealed class ProductLook(HeldLease held, LayerShelf layers, Func<string> newFile)
 {
-    private const int MaxConfigBytes = 4 << 20;
-
     /// <returns>The product, or in the second place why it is refused.</returns>
     public async Task<(Product? Product, string? Fault)> LookAsync(
         LeaseTask task,
@@ -34,21 +32,19 @@ internal sealed class ProductLook(HeldLease held, LayerShelf layers, Func<string
         }
 
         var info = ManifestReader.Read(bytes, named.MediaType, out var fault);
-        if (info?.Config is not { Size: <= MaxConfigBytes } described)
+        if (info?.Config is not { Size: <= ImageConfig.MaxBytes } described)
         {
             return (null, fault ?? "the product has no config of a usual size");
         }
 
-        using var config = await ConfigAsync(described, cancel);
-        if (config is null)
+        if (await ConfigAsync(described, cancel) is not { } config)
         {
             return (null, "the product's config is not JSON");
         }
 
-        var root = config.RootElement;
-        if (Text(root, "os") != task.Platform.Os || Text(root, "architecture") != task.Platform.Architecture)
+        if (config.Platform.Os != task.Platform.Os || config.Platform.Architecture != task.Platform.Architecture)
         {
-            return (null, $"the product is for {Text(root, "os")}/{Text(root, "architecture")}, not {task.Platform}");
+            return (null, $"the product is for {config.Platform}, not {task.Platform}");
         }
 
         var readings = new List<(LayerFacts? Facts, Digest? DiffId)>();
@@ -57,19 +53,17 @@ internal sealed class ProductLook(HeldLease held, LayerShelf layers, Func<string
             readings.Add(await ReadAsync(layer, cancel));
         }
 
-        var diffIds = DiffIds(root);
-        if (!diffIds.SequenceEqual(readings.Select(r => r.DiffId?.ToString()), StringComparer.Ordinal))
+        if (!config.DiffIds.SequenceEqual(readings.Select(r => r.DiffId?.ToString()), StringComparer.Ordinal))
         {
             return (null, "the product's layers do not unpack to what its config says");
         }
 
-        var user = Member(root, "config") is { } run ? Text(run, "User") : null;
         var hints = readings.TrueForAll(r => r.Facts is not null)
             ? new MeasuredImage
             {
                 Subject = named,
                 Platform = task.Platform,
-                User = user,
+                User = config.User,
                 SingleId = MeasuredImage.IsSingleId(result.Confinement),
                 Layers = [.. info.Layers.Zip(readings, (blob, reading) => (blob, reading.Facts!))],
             }
@@ -81,24 +75,20 @@ internal sealed class ProductLook(HeldLease held, LayerShelf layers, Func<string
         return (new Product(named, hints, key.Compute()), null);
     }
 
-    // "DiffIDs … in order from first to last" (image-spec, config.md).
-    private static IEnumerable<string?> DiffIds(JsonElement root) =>
-        Member(root, "rootfs") is { } rootfs && Member(rootfs, "diff_ids") is { ValueKind: JsonValueKind.Array } diffIds
-            ? [.. diffIds.EnumerateArray().Select(d => d.ValueKind == JsonValueKind.String ? d.GetString() : "")]
-            : [];
-
-    private Task<JsonDocument?> ConfigAsync(Descriptor config, CancellationToken cancel) =>
+    private Task<ImageConfig?> ConfigAsync(Descriptor config, CancellationToken cancel) =>
         held.Place.PatientlyAsync(
             async () =>
             {
                 await using var blob = await held.Place.Client.OpenWholeBlobAsync(held.Repository, config, cancel);
+                using var bytes = new MemoryStream();
+                await blob.CopyToAsync(bytes, cancel);
                 try
                 {
-                    return await JsonDocument.ParseAsync(blob, cancellationToken: cancel);
+                    return ImageConfig.Read(bytes.ToArray());
                 }
                 catch (JsonException)
                 {
-                    return (JsonDocument?)null;
+                    return (ImageConfig?)null;
                 }
             },
             cancel
@@ -134,12 +124,4 @@ internal sealed class ProductLook(HeldLease held, LayerShelf layers, Func<string
             File.Delete(path);
         }
     }
-
-    private static string? Text(JsonElement element, string name) =>
-        Member(element, name) is { ValueKind: JsonValueKind.String } value && value.GetString() is { Length: > 0 } text
-            ? text
-            : null;
-
-    private static JsonElement? Member(JsonElement element, string name) =>
-        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out var value) ? value : null;
 }

@@ -230,6 +230,7 @@ public sealed class LyingNodeTests
     [InlineData("blob of another repository")]
     [InlineData("manifest of another repository")]
     [InlineData("another platform")]
+    [InlineData("a platform that is no text")]
     public async Task A_product_that_is_not_what_was_asked_for_is_refused_and_the_next_attempt_succeeds(string lie)
     {
         await using var server = await BuildServer.StartAsync(fakeTime: true);
@@ -240,6 +241,7 @@ public sealed class LyingNodeTests
         var digest = lie switch
         {
             "another platform" => await lease.PushImageAsync(architecture: "s390x"),
+            "a platform that is no text" => await lease.PushImageAsync(architecture: "\\ud800"),
             "manifest of another repository" => Digest.Parse(
                 (string)(await server.Http.PushAsync("hpc/other", Samples.Image()))["digest"]!
             ),
