@@ -14,6 +14,8 @@ internal sealed class SqliteDatabase : Database
     private readonly Durability _durability;
     private readonly PreparedConnection _writer;
     private readonly WriteQueue _queue;
+    private readonly Checkpoints _checkpoints;
+    private readonly Lock _writing = new();
 
     // As many as ever read at one time. A pool of our own, since the driver's would ask for the pragmas anew each time.
     private readonly ConcurrentBag<PreparedConnection> _readers = [];
@@ -27,9 +29,14 @@ internal sealed class SqliteDatabase : Database
         _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString();
         _writer = Open();
         _queue = new WriteQueue(Commit, MaxBatch);
-        using var transaction = Begin();
-        MigrationFiles.Apply(transaction, "sqlite");
-        transaction.Commit();
+        using (var transaction = Begin())
+        {
+            MigrationFiles.Apply(transaction, "sqlite");
+            transaction.Commit();
+        }
+
+        _writer.Run("PRAGMA wal_autocheckpoint=0");
+        _checkpoints = new Checkpoints(Open(), _writing);
     }
 
     public override T Read<T>(Func<DbConnection, T> work)
@@ -48,6 +55,7 @@ internal sealed class SqliteDatabase : Database
     public override void Dispose()
     {
         _queue.CloseAsync().GetAwaiter().GetResult();
+        _checkpoints.Dispose();
         foreach (var reader in _readers)
         {
             reader.Dispose();
@@ -61,6 +69,14 @@ internal sealed class SqliteDatabase : Database
     private SqliteTransaction Begin() => _writer.BeginTransaction(deferred: false);
 
     private void Commit(IReadOnlyList<QueuedWork> batch)
+    {
+        lock (_writing)
+        {
+            Write(batch);
+        }
+    }
+
+    private void Write(IReadOnlyList<QueuedWork> batch)
     {
         using var transaction = Begin();
         foreach (var work in batch)
@@ -76,6 +92,7 @@ internal sealed class SqliteDatabase : Database
         }
 
         transaction.Commit();
+        _checkpoints.Committed();
         done.ForEach(Conclude);
     }
 

@@ -1,0 +1,92 @@
+using Microsoft.Data.Sqlite;
+
+namespace Kiln.Server.Metadata.Sqlite;
+
+/// <summary>
+/// Brings what the write-ahead log has gathered into the database, on a thread and a connection of its own. SQLite would do
+/// it in the commit that crosses a bound, and everybody who waits for that commit would wait for many pages to be written and
+/// synced.
+/// </summary>
+internal sealed class Checkpoints : IDisposable
+{
+    // Commits after which there is enough to bring over; SQLite's own bound are 1000 pages.
+    private const int Commits = 100;
+
+    // Pages of 4 KiB in the log beyond which the rest is brought over while nobody writes: only from then on the log is
+    // written from its beginning again.
+    private const long MaxFrames = 8000;
+
+    private readonly SqliteConnection _connection;
+    private readonly Lock _writing;
+    private readonly SemaphoreSlim _due = new(0, 1);
+    private readonly Thread _thread;
+    private volatile bool _over;
+    private int _commits;
+
+    /// <param name="connection">For this alone; closed at the end.</param>
+    /// <param name="writing">Held by whoever writes.</param>
+    public Checkpoints(SqliteConnection connection, Lock writing)
+    {
+        (_connection, _writing) = (connection, writing);
+        _thread = new Thread(Run) { IsBackground = true, Name = "checkpoints" };
+        _thread.Start();
+    }
+
+    /// <summary>Something was committed. Called by whoever writes, one at a time.</summary>
+    public void Committed()
+    {
+        if (++_commits >= Commits && _due.CurrentCount == 0)
+        {
+            _commits = 0;
+            _due.Release();
+        }
+    }
+
+    public void Dispose()
+    {
+        _over = true;
+        if (_due.CurrentCount == 0)
+        {
+            _due.Release();
+        }
+
+        _thread.Join();
+        _due.Dispose();
+        _connection.Dispose();
+    }
+
+    private void Run()
+    {
+        while (true)
+        {
+            _due.Wait();
+            if (_over)
+            {
+                return;
+            }
+
+            try
+            {
+                if (Checkpoint() > MaxFrames)
+                {
+                    lock (_writing)
+                    {
+                        Checkpoint();
+                    }
+                }
+            }
+            catch (SqliteException)
+            {
+                // A full disk, a broken one: the next commit meets it too, and has somebody to tell.
+            }
+        }
+    }
+
+    // PASSIVE waits for nobody and keeps nobody waiting: what readers still need stays where it is.
+    private long Checkpoint()
+    {
+        using var command = new SqliteCommand("PRAGMA wal_checkpoint(PASSIVE)", _connection);
+        using var row = command.ExecuteReader();
+        return row.Read() ? row.GetInt64(1) : 0;
+    }
+}
