@@ -78,9 +78,9 @@ load_images() {
     local side=$1 round=$2 home=$work/home host=${url[$1]#http*://}
     make_image "$side $round"
     rm -rf "$home" "$work/out" && mkdir "$home"
-    throughput skopeo_in "$side" "$round" 162 env HOME="$home" XDG_DATA_HOME="$home" \
+    throughput skopeo_in "$side" "$round" 162 env HOME="$home" XDG_DATA_HOME="$home" XDG_RUNTIME_DIR="$home" \
         skopeo copy -q --dest-tls-verify=false "oci:$work/image:1" "docker://$host/bench/image:$round"
-    throughput skopeo_out "$side" "$round" 162 env HOME="$home" XDG_DATA_HOME="$home" \
+    throughput skopeo_out "$side" "$round" 162 env HOME="$home" XDG_DATA_HOME="$home" XDG_RUNTIME_DIR="$home" \
         skopeo copy -q --src-tls-verify=false "docker://$host/bench/image:$round" "oci:$work/out:1"
     rm -rf "$work/out" "$home"
 }
