@@ -39,7 +39,10 @@ public sealed partial class BuildNode(
         }
 
         var claim = ClaimOf(options, abilities);
-        var running = new List<Task>(launcher.Resume(coordinator, cancel));
+        var running = launcher
+            .Resume(coordinator, cancel)
+            .Select(build => GuardAsync(build.Lease, build.Running, coordinator, cancel))
+            .ToList();
         var pause = Pause;
         while (!cancel.IsCancellationRequested)
         {
@@ -54,7 +57,8 @@ public sealed partial class BuildNode(
             {
                 if (await coordinator.ClaimAsync(claim, ClaimWait, cancel) is { } lease)
                 {
-                    running.Add(BuildAsync(lease, coordinator, cancel));
+                    var build = launcher.RunAsync(lease, coordinator, cancel);
+                    running.Add(GuardAsync(lease, build, coordinator, cancel));
                 }
 
                 if (pause > Pause)
@@ -97,11 +101,11 @@ public sealed partial class BuildNode(
         };
 
     // Whatever becomes of it, the next one gets its turn; but not at once, where this one could not even be begun.
-    private async Task BuildAsync(Lease lease, IBuildCoordinator coordinator, CancellationToken cancel)
+    private async Task GuardAsync(Lease lease, Task build, IBuildCoordinator coordinator, CancellationToken cancel)
     {
         try
         {
-            await launcher.RunAsync(lease, coordinator, cancel);
+            await build;
         }
         catch (OperationCanceledException) when (cancel.IsCancellationRequested)
         {
@@ -109,7 +113,37 @@ public sealed partial class BuildNode(
         }
         catch (Exception e)
         {
+            await AbandonAsync(lease, e, coordinator, cancel);
             await PauseAsync(e, Pause, cancel);
+        }
+    }
+
+    // Where leases do not run out by themselves, a build that nobody speaks for would be under way for ever.
+    private async Task AbandonAsync(
+        Lease lease,
+        Exception fault,
+        IBuildCoordinator coordinator,
+        CancellationToken cancel
+    )
+    {
+        try
+        {
+            await coordinator.CompleteAsync(
+                lease,
+                new LeaseResult
+                {
+                    State = BuildStates.Failed,
+                    Reason = FailureReasons.SystemError,
+                    Message = $"the build node met a fault: {fault.Message}",
+                    Retryable = true,
+                },
+                cancel
+            );
+        }
+        catch (Exception e)
+        {
+            // Its own end may have been told before, and a registry that is away takes the lease back by itself.
+            LogUntold(log, lease.Execution, e.Message);
         }
     }
 
@@ -137,6 +171,9 @@ public sealed partial class BuildNode(
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The registry answers again")]
     private static partial void LogBack(ILogger log);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The end of build {Execution} was not taken: {Why}")]
+    private static partial void LogUntold(ILogger log, string execution, string why);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The build node met a fault")]
     private static partial void LogFault(ILogger log, Exception exception);

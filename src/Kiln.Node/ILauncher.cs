@@ -16,7 +16,7 @@ public interface ILauncher : IDisposable
     /// <summary>
     /// Builds that an earlier process of this node began and that still go on elsewhere, each until its end. Called once.
     /// </summary>
-    IReadOnlyList<Task> Resume(IBuildCoordinator coordinator, CancellationToken stop) => [];
+    IReadOnlyList<ResumedBuild> Resume(IBuildCoordinator coordinator, CancellationToken stop) => [];
 
     /// <summary>
     /// Takes a lease to its end. With <paramref name="stop"/> it comes back soon, and what then becomes of the build is the
@@ -24,3 +24,7 @@ public interface ILauncher : IDisposable
     /// </summary>
     Task RunAsync(Lease lease, IBuildCoordinator coordinator, CancellationToken stop);
 }
+
+/// <summary>A build that an earlier process of this node began.</summary>
+/// <param name="Running">Lives through it to its end.</param>
+public sealed record ResumedBuild(Lease Lease, Task Running);

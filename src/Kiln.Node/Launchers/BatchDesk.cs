@@ -110,7 +110,9 @@ internal sealed partial class BatchDesk(
         {
             var now = time.GetUtcNow();
             _tickets.RemoveAll(t => t.End is not null && (!t.CancelWanted || t.CancelSent || t.Job is null));
-            var cancels = _tickets.Where(t => t is { CancelWanted: true, CancelSent: false, Job: not null });
+            var cancels = _tickets.Where(t =>
+                t is { CancelWanted: true, CancelSent: false, Job: not null } && t.CancelNotBefore <= now
+            );
             if (cancels.Take(MaxCancels).ToList() is { Count: > 0 } ended)
             {
                 return (stop => CancelAsync(ended, stop), default);
@@ -160,6 +162,12 @@ internal sealed partial class BatchDesk(
                 break;
             case SubmissionKind.Later:
                 ticket.DoubtfulSince = null;
+                if (time.GetUtcNow() - ticket.Begun > maxWait)
+                {
+                    ticket.Finish(BatchEndKind.WaitedTooLong, answer.Text);
+                    break;
+                }
+
                 ticket.NotBefore = time.GetUtcNow() + LaterPause;
                 ticket.Say($"{system.Name} takes no job now: {answer.Text}");
                 break;
@@ -181,8 +189,14 @@ internal sealed partial class BatchDesk(
             foreach (var ticket in wanted)
             {
                 var named = byName[ticket.Order.Name];
-                // Submitted twice after all: the first one counts, and which one builds is settled by the hand-over.
+                // Submitted twice after all: the first one counts, and which one builds is settled by the hand-over. Where
+                // the one that counts is over, it may have been the other that got it.
                 var job = ticket.Job is null ? named.MinBy(j => j.Id, JobOrder) : byId[ticket.Job].FirstOrDefault();
+                if (ticket.Job is not null && job is not { IsOver: false })
+                {
+                    job = named.Where(j => !j.IsOver).MinBy(j => j.Id, JobOrder) ?? job;
+                }
+
                 if (job is not null)
                 {
                     ticket.Accept(job.Id);
@@ -232,7 +246,21 @@ internal sealed partial class BatchDesk(
 
     private async Task CancelAsync(List<BatchTicket> tickets, CancellationToken stop)
     {
-        await system.CancelAsync([.. tickets.Select(t => t.Job!)], stop);
+        try
+        {
+            await system.CancelAsync([.. tickets.Select(t => t.Job!)], stop);
+        }
+        catch (BatchAwayException)
+        {
+            // One that cannot be cancelled must not keep all others from being seen and submitted.
+            lock (_lock)
+            {
+                tickets.ForEach(t => t.CancelNotBefore = time.GetUtcNow() + LaterPause);
+            }
+
+            throw;
+        }
+
         lock (_lock)
         {
             tickets.ForEach(t => t.CancelSent = true);

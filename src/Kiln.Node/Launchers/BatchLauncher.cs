@@ -56,7 +56,7 @@ public sealed partial class BatchLauncher : ILauncher
         };
     }
 
-    public IReadOnlyList<Task> Resume(IBuildCoordinator coordinator, CancellationToken stop)
+    public IReadOnlyList<ResumedBuild> Resume(IBuildCoordinator coordinator, CancellationToken stop)
     {
         _speaking = _desk.RunAsync(_over.Token);
         var left = LaunchFolder.Left(_folders);
@@ -65,7 +65,10 @@ public sealed partial class BatchLauncher : ILauncher
             LogFound(_log, left.Count);
         }
 
-        return [.. left.Select(folder => ResumeAsync(folder, coordinator, stop))];
+        return
+        [
+            .. left.Select(folder => new ResumedBuild(folder.Record.Lease, ResumeAsync(folder, coordinator, stop))),
+        ];
     }
 
     public async Task RunAsync(Lease lease, IBuildCoordinator coordinator, CancellationToken stop)

@@ -65,6 +65,9 @@ internal sealed class BatchTicket(BatchOrder order, DateTimeOffset begun)
     public bool CancelWanted { get; set; }
     public bool CancelSent { get; set; }
 
+    /// <summary>When it is tried again to cancel it.</summary>
+    public DateTimeOffset CancelNotBefore { get; set; }
+
     /// <summary>Not in the last list, and to be looked up.</summary>
     public bool IsMissing { get; set; }
 
@@ -100,7 +103,7 @@ internal sealed class BatchTicket(BatchOrder order, DateTimeOffset begun)
     /// <summary>It has become a job.</summary>
     public void Accept(string job)
     {
-        if (Job is null)
+        if (Job != job)
         {
             Became(job);
         }

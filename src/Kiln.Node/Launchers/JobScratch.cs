@@ -1,8 +1,11 @@
+using Kiln.Node.Sandbox;
+
 namespace Kiln.Node.Launchers;
 
 /// <summary>
 /// A job's own directory on its machine's disk, held by a lock so that a later job knows which ones were left by jobs that
-/// were killed.
+/// were killed. The place may be open to everybody, and the name can be guessed: what is there already is not used, since
+/// it is somebody else's.
 /// </summary>
 internal sealed class JobScratch : IDisposable
 {
@@ -19,13 +22,21 @@ internal sealed class JobScratch : IDisposable
             _lock,
             new FileStreamOptions
             {
-                Mode = FileMode.OpenOrCreate,
+                Mode = FileMode.CreateNew,
                 Access = FileAccess.ReadWrite,
                 Share = FileShare.None,
                 UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             }
         );
-        System.IO.Directory.CreateDirectory(Directory, OwnerOnly);
+        try
+        {
+            Posix.MakeDirectory(Directory, OwnerOnly);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     public string Directory { get; }
@@ -49,8 +60,20 @@ internal sealed class JobScratch : IDisposable
             using (held)
             {
                 yield return file[..^".lock".Length];
-                File.Delete(file);
+                Unlock(file);
             }
+        }
+    }
+
+    private static void Unlock(string file)
+    {
+        try
+        {
+            File.Delete(file);
+        }
+        catch (UnauthorizedAccessException)
+        {
+            // Another user's, in a directory where everybody removes their own only.
         }
     }
 

@@ -42,11 +42,20 @@ internal sealed class LaunchFolder
         var directory = System.IO.Path.Combine(root, record.Lease.Id);
         Directory.CreateDirectory(directory, OwnerOnly);
         var folder = new LaunchFolder(directory, record);
-        folder.Write(HandoverName, handover, LaunchJson.Default.JobHandover, OwnerFile);
-        folder.WriteBytes("script", System.Text.Encoding.UTF8.GetBytes(script(directory)), OwnerOnly);
-        // Last: without it, a folder is the rest of one that was never used.
-        folder.Write(RecordName, record, LaunchJson.Default.LaunchRecord, OwnerFile);
-        return folder;
+        try
+        {
+            folder.Write(HandoverName, handover, LaunchJson.Default.JobHandover, OwnerFile);
+            folder.WriteBytes("script", System.Text.Encoding.UTF8.GetBytes(script(directory)), OwnerOnly);
+            // Last: without it, a folder is the rest of one that was never used.
+            folder.Write(RecordName, record, LaunchJson.Default.LaunchRecord, OwnerFile);
+            return folder;
+        }
+        catch
+        {
+            // There may be secrets in it.
+            RemoveRest(directory);
+            throw;
+        }
     }
 
     /// <summary>The folders of an earlier process. What was not finished is removed.</summary>
@@ -61,18 +70,37 @@ internal sealed class LaunchFolder
             }
             else
             {
-                Directory.Delete(directory, recursive: true);
+                RemoveRest(directory);
             }
         }
 
         return left;
     }
 
+    private static void RemoveRest(string directory)
+    {
+        try
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+        catch (IOException)
+        {
+            // Still open on another machine (NFS): it is no reason not to start, and a later start removes it.
+        }
+    }
+
     /// <summary>Notes which job it became.</summary>
     public void Became(string job)
     {
         Record = Record with { Job = job };
-        Write(RecordName, Record, LaunchJson.Default.LaunchRecord, OwnerFile);
+        try
+        {
+            Write(RecordName, Record, LaunchJson.Default.LaunchRecord, OwnerFile);
+        }
+        catch (IOException)
+        {
+            // A full disk: a later process looks for the job by its name.
+        }
     }
 
     /// <summary>The end of what was printed in the job; empty where there is nothing.</summary>

@@ -221,13 +221,19 @@ internal sealed partial class NotificationListener(
 
     private Task StatusAsync(HttpContext http, string? secret)
     {
-        if (!places.Values.Any(place => IsLetIn(http, place, secret)))
+        // Whoever knows one registry's secret hears of that registry.
+        var open = places.Where(place => IsLetIn(http, place.Value, secret)).Select(place => place.Key).ToHashSet();
+        if (open.Count == 0)
         {
             return DenyAsync(http);
         }
 
         http.Response.ContentType = "application/json";
-        var told = WatchStatus.Of(status.Abilities, spool.All, builds.All);
+        var told = WatchStatus.Of(
+            status.Abilities,
+            [.. spool.All.Where(wish => open.Contains(wish.Registry))],
+            [.. builds.All.Where(build => open.Contains(build.Registry))]
+        );
         return JsonSerializer.SerializeAsync(
             http.Response.Body,
             told,

@@ -61,6 +61,10 @@ internal sealed partial class PlaceWatch(
                 case Finding.NotYet when wish.Tries < MaxLooks:
                     PutOff(wish, Pause * Math.Pow(2, wish.Tries));
                     break;
+                // Two pushes may be told of in the wrong order, and the later word took the place of the other.
+                case Finding.NotYet when wish is { Tag: not null, Digest: not null }:
+                    spool.Replace(wish, wish with { Digest = null, Tries = 0 });
+                    break;
                 case Finding.NotYet { Why: var why }:
                     Drop(wish, why);
                     break;

@@ -112,7 +112,16 @@ internal sealed class WatchCoordinator(
             held.Build,
             build =>
                 build.Tasks.Single(t => t.Id == held.Task) is { State: BuildStates.Running } task
-                    ? build.With(task with { State = BuildStates.Queued, Attempt = task.Attempt - 1 })
+                    // Of a build that has failed nothing is taken again, and its end waits for all of its targets.
+                    ? build.With(
+                        build.State == BuildStates.Failed
+                            ? task.Canceled(Now)
+                            : task with
+                            {
+                                State = BuildStates.Queued,
+                                Attempt = task.Attempt - 1,
+                            }
+                    )
                     : build
         );
         _held.TryRemove(lease.Id, out _);
@@ -140,6 +149,29 @@ internal sealed class WatchCoordinator(
             return null;
         }
 
+        // Gone once it is closed, whatever comes in between.
+        var blobFile = new FileStream(
+            path,
+            FileMode.Open,
+            FileAccess.Read,
+            FileShare.Read,
+            1 << 16,
+            FileOptions.DeleteOnClose | FileOptions.Asynchronous
+        );
+        try
+        {
+            await ReadTreesAsync(held, lease, digest, path, cancel);
+            return blobFile;
+        }
+        catch
+        {
+            await blobFile.DisposeAsync();
+            throw;
+        }
+    }
+
+    private async Task ReadTreesAsync(HeldLease held, Lease lease, Digest digest, string path, CancellationToken cancel)
+    {
         foreach (var strip in lease.Task.Contexts.Where(c => c.Blob.Digest == digest).Select(c => c.Strip).Distinct())
         {
             await using var context = File.OpenRead(path);
@@ -149,15 +181,6 @@ internal sealed class WatchCoordinator(
                 tree?.Digest
                 ?? throw new FormatException($"the context {digest} is not a tar that can be used: {fault!.Message}");
         }
-
-        return new FileStream(
-            path,
-            FileMode.Open,
-            FileAccess.Read,
-            FileShare.Read,
-            1 << 16,
-            FileOptions.DeleteOnClose | FileOptions.Asynchronous
-        );
     }
 
     public Task<bool> HasBlobAsync(Lease lease, Digest digest, CancellationToken cancel)
@@ -324,12 +347,7 @@ internal sealed class WatchCoordinator(
                 State = BuildStates.Failed,
                 Reason = task.Reason,
                 Message = task.Message,
-                Tasks =
-                [
-                    .. after.Tasks.Select(t =>
-                        t.State == BuildStates.Queued ? t with { State = BuildStates.Canceled, Finished = Now } : t
-                    ),
-                ],
+                Tasks = [.. after.Tasks.Select(t => t.State == BuildStates.Queued ? t.Canceled(Now) : t)],
             };
     }
 

@@ -89,4 +89,8 @@ internal sealed record WatchedTask
 
     /// <summary>The build key.</summary>
     public string? Key { get; init; }
+
+    /// <summary>The same, ended because the build has failed without it.</summary>
+    /// <param name="at">Milliseconds since 1970.</param>
+    public WatchedTask Canceled(long? at) => this with { State = BuildStates.Canceled, Finished = at };
 }

@@ -37,7 +37,7 @@ internal sealed partial class WatchedBuilds
         {
             _builds[build.Id] = build with
             {
-                Tasks = [.. build.Tasks.Select(task => Again(task, options.MaxAttempts))],
+                Tasks = [.. build.Tasks.Select(task => Again(build, task, options.MaxAttempts))],
             };
             _recent.Add((build.Registry, build.Repository, build.Created));
             NoteOwn([build.Result, .. build.Tasks.Select(task => task.Manifest?.Digest)]);
@@ -235,8 +235,9 @@ internal sealed partial class WatchedBuilds
     }
 
     // A build that takes the node down with it must not do so for ever.
-    private static WatchedTask Again(WatchedTask task, int attempts) =>
+    private static WatchedTask Again(WatchedBuild build, WatchedTask task, int attempts) =>
         task.State != BuildStates.Running ? task
+        : build.State == BuildStates.Failed ? task.Canceled(task.Started)
         : task.Attempt < attempts ? task with { State = BuildStates.Queued }
         : task with
         {

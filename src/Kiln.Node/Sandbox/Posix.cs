@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
@@ -30,6 +31,22 @@ internal static partial class Posix
         handle.Dispose();
         return null;
     }
+
+    /// <summary>Makes a directory that is not there yet, as nothing in the framework does.</summary>
+    /// <exception cref="IOException">Something of that name is there, or it cannot be made.</exception>
+    public static void MakeDirectory(string path, UnixFileMode mode)
+    {
+        if (MakeDirectory(path, (int)mode) != 0)
+        {
+            throw new IOException(
+                $"cannot make the directory {path}",
+                new Win32Exception(Marshal.GetLastPInvokeError())
+            );
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "mkdir", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int MakeDirectory(string path, int mode);
 
     /// <summary>Kills a process group; nothing happens where it has ended.</summary>
     public static void KillGroup(int leader) => _ = Kill(-leader, SignalKill);

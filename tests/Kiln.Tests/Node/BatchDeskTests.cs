@@ -130,6 +130,42 @@ public sealed class BatchDeskTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task Of_two_jobs_of_one_build_the_one_that_lives_is_watched()
+    {
+        var ticket = Add("kiln-a");
+        await UntilAsync(() => ticket.Job is not null);
+        _system.Put("7", "kiln-a", BatchState.Running, "");
+        _system.Put(ticket.Job!, "kiln-a", BatchState.Ended, "");
+
+        await UntilAsync(() => ticket.Job == "7");
+        Assert.Null(ticket.End);
+    }
+
+    [Fact]
+    public async Task A_job_that_cannot_be_cancelled_keeps_no_other_from_being_submitted()
+    {
+        var stuck = Add("kiln-a");
+        await UntilAsync(() => stuck.Job is not null);
+        _system.CancelFault = "permission denied";
+        _desk.Cancel(stuck);
+        await UntilAsync(() => stuck.Said.Contains("permission denied", StringComparison.Ordinal));
+
+        var other = Add("kiln-b");
+        await UntilAsync(() => other.Job is not null);
+    }
+
+    [Fact]
+    public async Task A_job_that_is_never_taken_does_not_wait_for_ever()
+    {
+        _system.Submit = _ => new Submission(SubmissionKind.Later, "AssocMaxSubmitJobLimit");
+        var ticket = Add("kiln-a", waited: TimeSpan.FromDays(2));
+
+        await UntilAsync(() => ticket.End is not null);
+
+        Assert.Equal((BatchEndKind.WaitedTooLong, "AssocMaxSubmitJobLimit"), (ticket.End!.Kind, ticket.End.Text));
+    }
+
+    [Fact]
     public async Task However_many_builds_there_are_the_questions_keep_their_distance()
     {
         var tickets = Enumerable.Range(0, 30).Select(i => Add($"kiln-{i}")).ToList();
@@ -177,16 +213,16 @@ public sealed class BatchDeskTests : IAsyncDisposable
         Assert.Equal(BuildStates.Canceled, BatchEnds.ResultOf(end, ticket, "test", "", canceled: true).State);
     }
 
-    private BatchTicket Add(string name, bool doubtful = false)
+    private BatchTicket Add(string name, bool doubtful = false, TimeSpan waited = default)
     {
-        var ticket = Ticket(name);
+        var ticket = Ticket(name, waited);
         ticket.DoubtfulSince = doubtful ? TimeProvider.System.GetUtcNow() : null;
         _desk.Add(ticket);
         return ticket;
     }
 
-    private BatchTicket Ticket(string name) =>
-        new(new BatchOrder(name, Shape, "script", "output"), TimeProvider.System.GetUtcNow())
+    private BatchTicket Ticket(string name, TimeSpan waited = default) =>
+        new(new BatchOrder(name, Shape, "script", "output"), TimeProvider.System.GetUtcNow() - waited)
         {
             Became = _ => { },
             IsUntouched = () => _untouched,

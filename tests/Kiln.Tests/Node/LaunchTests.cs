@@ -66,6 +66,24 @@ public sealed class LaunchTests : IDisposable
     }
 
     [Fact]
+    public void A_jobs_directory_is_its_own_and_never_what_somebody_else_put_there()
+    {
+        Directory.CreateSymbolicLink(Path.Combine(_folder, "kiln-job-1"), Path.GetTempPath());
+        Assert.Throws<IOException>(() => new JobScratch(_folder, "kiln-job-1"));
+        Directory.CreateDirectory(Path.Combine(_folder, "kiln-job-2"));
+        Assert.Throws<IOException>(() => new JobScratch(_folder, "kiln-job-2"));
+        File.WriteAllText(Path.Combine(_folder, "kiln-job-3.lock"), "");
+        Assert.Throws<IOException>(() => new JobScratch(_folder, "kiln-job-3"));
+
+        using var mine = new JobScratch(_folder, "kiln-job-4");
+
+        Assert.Equal(0, (int)(File.GetUnixFileMode(mine.Directory) & (UnixFileMode)0b000_111_111));
+        Assert.False(File.Exists(Path.Combine(_folder, "kiln-job-1.lock")));
+        Assert.Equal([Path.Combine(_folder, "kiln-job-3")], JobScratch.Left(_folder, "kiln-job-"));
+        Assert.False(File.Exists(Path.Combine(_folder, "kiln-job-3.lock")));
+    }
+
+    [Fact]
     public async Task What_fits_no_type_is_refused_with_a_sentence_and_nothing_is_submitted()
     {
         var node = new NodeOptions { Directory = _folder, Name = "n" };

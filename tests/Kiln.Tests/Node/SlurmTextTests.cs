@@ -116,6 +116,12 @@ public sealed class SlurmTextTests
     [InlineData(
         1,
         "",
+        "sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        SubmissionKind.Refused
+    )]
+    [InlineData(
+        1,
+        "",
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
         SubmissionKind.Later
     )]

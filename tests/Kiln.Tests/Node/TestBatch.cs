@@ -18,6 +18,9 @@ internal sealed class TestBatch : IBatchSystem
     /// <summary>Why it does not answer; null where it does. Submissions are another matter.</summary>
     public string? Away { get; set; }
 
+    /// <summary>Why it cancels nothing; null where it does.</summary>
+    public string? CancelFault { get; set; }
+
     /// <summary>What can be looked up of jobs that are in no list.</summary>
     public ConcurrentDictionary<string, BatchJob> Later { get; } = new();
     public ConcurrentBag<string> Canceled { get; } = [];
@@ -64,6 +67,11 @@ internal sealed class TestBatch : IBatchSystem
     public async Task CancelAsync(IReadOnlyList<string> jobs, CancellationToken cancel)
     {
         await AskedAsync(cancel);
+        if (CancelFault is { } why)
+        {
+            throw new BatchAwayException(why);
+        }
+
         foreach (var job in jobs)
         {
             Canceled.Add(job);

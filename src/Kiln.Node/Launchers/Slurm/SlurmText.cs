@@ -42,11 +42,11 @@ internal static class SlurmText
         ["OUT_OF_MEMORY"] = BatchState.OutOfMemory,
     };
 
-    // What sbatch says where it would take the same job at another time, and has not taken it now.
+    // What sbatch says where it would take the same job at another time, and has not taken it now. Its sentence "Job violates
+    // accounting/QOS policy (job submit limit, …)" stands for limits of every kind: the word before it tells which.
     private static readonly string[] LaterWords =
     [
         "temporarily unable to accept job",
-        "job submit limit",
         "MaxSubmitJob",
         "AssocMaxSubmit",
         "QOSMaxSubmit",

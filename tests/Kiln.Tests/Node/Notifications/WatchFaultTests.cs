@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.Node;
 using Kiln.Node.Notifications;
 using Kiln.Oci;
 using Microsoft.AspNetCore.Http;
@@ -38,6 +39,24 @@ public sealed class WatchFaultTests
 
         Assert.Equal(BuildStates.Succeeded, build["state"]!.GetValue<string>());
         Assert.True(server.Registry.Manifests.ContainsKey("1.0"));
+    }
+
+    [Fact]
+    public async Task Of_two_pushes_that_are_told_in_the_wrong_order_the_later_one_is_built()
+    {
+        var time = new FakeTimeProvider(DateTimeOffset.UnixEpoch.AddYears(56));
+        await using var server = await WatchedRegistryServer.StartAsync(time: time);
+        var first = server.PushRecipe(text: "FROM scratch\nLABEL v=1\n");
+        var second = server.PushRecipe(text: "FROM scratch\nLABEL v=2\n");
+        server.Registry.Manifests.Remove(first.ToString(), out _);
+        await server.TellAsync("1.0.recipe", first);
+
+        await UntilAsync(
+            async () => (await server.StatusAsync())["builds"]!.AsArray().Count == 1,
+            () => time.Advance(TimeSpan.FromSeconds(5))
+        );
+
+        Assert.Equal(second.ToString(), (await server.StatusAsync())["builds"]![0]!["recipe"]!.GetValue<string>());
     }
 
     [Fact]
@@ -149,6 +168,49 @@ public sealed class WatchFaultTests
         Assert.Equal(2, (await server.ClaimAsync()).Attempt);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_build_whose_other_target_failed_ends_though_one_was_given_back_or_lost(bool restart)
+    {
+        await using var server = await WatchedRegistryServer.StartAsync();
+        await server.TellAsync(
+            "1.0.recipe",
+            server.PushRecipe(annotations: new() { [RecipeAnnotations.Platforms] = "linux/amd64,linux/arm64" })
+        );
+        var (first, second) = (await server.ClaimAsync(), await server.ClaimAsync());
+        await server.Node.FailAsync(first);
+        if (restart)
+        {
+            await server.RestartAsync();
+        }
+        else
+        {
+            await server.GiveBackAsync(second);
+        }
+
+        var build = Assert.Single(await server.SettledAsync())!;
+        Assert.Equal(BuildStates.Failed, build["state"]!.GetValue<string>());
+        Assert.Null(await server.Node.TryClaimAsync());
+    }
+
+    [Fact]
+    public async Task A_build_that_the_node_could_not_begin_is_no_longer_under_way()
+    {
+        await using var server = await WatchedRegistryServer.StartAsync(options: o => o with { MaxAttempts = 1 });
+        await server.TellAsync("1.0.recipe", server.PushRecipe());
+
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        using var node = server.NodeOf(new BrokenLauncher());
+        var running = node.RunAsync(server.Coordinator, stop.Token);
+        var build = Assert.Single(await server.SettledAsync())!;
+        await stop.CancelAsync();
+        await running;
+
+        Assert.Equal(FailureReasons.SystemError, build["reason"]!.GetValue<string>());
+        Assert.Contains("no space left", build["message"]!.GetValue<string>(), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task An_older_recipe_that_took_longer_does_not_take_the_tag_from_a_newer_one()
     {
@@ -188,6 +250,16 @@ public sealed class WatchFaultTests
             "policy-denied",
             server.ReferrersOf(digest).Single().Annotations!["org.supercontainers.build.reason"]
         );
+    }
+
+    private sealed class BrokenLauncher : ILauncher
+    {
+        public Task<NodeAbilities> PrepareAsync(CancellationToken cancel) => throw new NotSupportedException();
+
+        public Task RunAsync(Lease lease, IBuildCoordinator coordinator, CancellationToken stop) =>
+            Task.FromException(new IOException("no space left on device"));
+
+        public void Dispose() { }
     }
 
     private static Task<bool> AnswerAsync(HttpContext http, int status, bool refuse)

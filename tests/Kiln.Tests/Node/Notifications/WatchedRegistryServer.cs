@@ -46,6 +46,7 @@ internal sealed class WatchedRegistryServer : IAsyncDisposable
 
     public TestRegistry Registry { get; }
     public TestNode Node { get; }
+    public IBuildCoordinator Coordinator => _watch!.Coordinator;
     public HttpClient Http { get; } = new();
     public string Directory { get; } = System.IO.Directory.CreateTempSubdirectory("kiln-watch-").FullName;
 
@@ -200,6 +201,16 @@ internal sealed class WatchedRegistryServer : IAsyncDisposable
 
     public Task<LeaseHeartbeatReply> HeartbeatAsync(Lease lease) =>
         _watch!.Coordinator.HeartbeatAsync(lease, new LeaseHeartbeat(), Cancel);
+
+    /// <summary>A node of it, with another way to build.</summary>
+    public BuildNode NodeOf(ILauncher launcher) =>
+        new(
+            launcher,
+            new NodeOptions { Directory = Path.Combine(Directory, "node"), Name = "test" },
+            _status,
+            _time,
+            NullLogger<BuildNode>.Instance
+        );
 
     public Task GiveBackAsync(Lease lease) => _watch!.Coordinator.GiveBackAsync(lease, Cancel);
 
