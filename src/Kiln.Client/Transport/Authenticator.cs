@@ -93,24 +93,52 @@ internal sealed class Authenticator(RegistryClientOptions options)
     {
         var realm = Realm(call, challenge["realm"]!);
         using var request = TokenRequest(realm, challenge, challenge["scope"] ?? Scope(call), login);
-        using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancel);
-        var body = await BoundedBody.ReadAsync(response, MaxTokenBytes, cancel);
-        if (!response.IsSuccessStatusCode)
+        var (status, body) = await Patience.WithAsync(
+            realm.Authority,
+            options,
+            async (_, token) =>
+            {
+                using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token);
+                return (response.StatusCode, await BodyAsync(call, realm, response, token));
+            },
+            cancel
+        );
+        if ((int)status is < 200 or > 299)
         {
             var who = login is null ? "anonymously (log in first, for example with 'podman login')" : "with this login";
             throw new RegistryException(
-                (int)response.StatusCode >= 500 ? RegistryFault.Unavailable : RegistryFault.NotAllowed,
+                (int)status >= 500 ? RegistryFault.Unavailable : RegistryFault.NotAllowed,
                 call.Action,
-                $"{realm.Host} gives no token {who}: HTTP {(int)response.StatusCode}"
+                $"{realm.Host} gives no token {who}: HTTP {(int)status}"
             )
             {
                 Host = call.Host,
-                Status = (int)response.StatusCode,
+                Status = (int)status,
             };
         }
 
         return ReadToken(body)
             ?? throw new RegistryException(RegistryFault.Broken, call.Action, $"{realm.Host} answered without a token");
+    }
+
+    private static async Task<byte[]> BodyAsync(
+        Call call,
+        Uri realm,
+        HttpResponseMessage response,
+        CancellationToken cancel
+    )
+    {
+        try
+        {
+            return await BoundedBody.ReadAsync(response, MaxTokenBytes, cancel);
+        }
+        catch (InvalidDataException e)
+        {
+            throw new RegistryException(RegistryFault.Broken, call.Action, $"of {realm.Host}: {e.Message}", e)
+            {
+                Host = call.Host,
+            };
+        }
     }
 
     // A password goes over TLS, or to a host that plain HTTP was allowed for.

@@ -180,35 +180,29 @@ internal sealed class RegistryTransport : IDisposable
         (call.Method == HttpMethod.Get || call.Method == HttpMethod.Head)
         && (to.Scheme == Uri.UriSchemeHttps || (to.Scheme == Uri.UriSchemeHttp && from.Scheme == Uri.UriSchemeHttp));
 
-    private async Task<HttpResponseMessage> SendToAsync(
+    private Task<HttpResponseMessage> SendToAsync(
         Call call,
         Uri uri,
         AuthenticationHeaderValue? authorization,
         CancellationToken cancel
-    )
-    {
-        using var timer = new CancellationTokenSource(_options.IdleTimeout, _options.Time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(timer.Token, cancel);
-        using var request = new HttpRequestMessage(call.Method, uri);
-        request.Headers.Authorization = authorization;
-        foreach (var (name, value) in call.Headers)
-        {
-            request.Headers.TryAddWithoutValidation(name, value);
-        }
+    ) =>
+        Patience.WithAsync(
+            uri.Authority,
+            _options,
+            async (moved, token) =>
+            {
+                using var request = new HttpRequestMessage(call.Method, uri);
+                request.Headers.Authorization = authorization;
+                foreach (var (name, value) in call.Headers)
+                {
+                    request.Headers.TryAddWithoutValidation(name, value);
+                }
 
-        request.Content = call.Content?.Invoke(() => timer.CancelAfter(_options.IdleTimeout));
-        try
-        {
-            return await Via(uri).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, either.Token);
-        }
-        catch (OperationCanceledException e) when (timer.IsCancellationRequested && !cancel.IsCancellationRequested)
-        {
-            throw new TimeoutException(
-                $"{uri.Authority} did not answer within {_options.IdleTimeout.TotalSeconds:0} s",
-                e
-            );
-        }
-    }
+                request.Content = call.Content?.Invoke(moved);
+                return await Via(uri).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token);
+            },
+            cancel
+        );
 
     private Uri Origin(Call call) =>
         _options.Addresses.TryGetValue(call.Host, out var address)
@@ -284,7 +278,7 @@ internal sealed class RegistryTransport : IDisposable
     )
     {
         var status = (int)response.StatusCode;
-        var first = await FirstErrorAsync(response, cancel);
+        var first = await FirstErrorAsync(call, response, cancel);
         var fault = status switch
         {
             401 or 403 => RegistryFault.NotAllowed,
@@ -304,18 +298,24 @@ internal sealed class RegistryTransport : IDisposable
         };
     }
 
-    private static async Task<ErrorEntry?> FirstErrorAsync(HttpResponseMessage response, CancellationToken cancel)
+    private async Task<ErrorEntry?> FirstErrorAsync(Call call, HttpResponseMessage response, CancellationToken cancel)
     {
         try
         {
-            var body = await BoundedBody.ReadAsync(response, MaxErrorBytes, cancel);
+            var body = await Patience.WithAsync(
+                call.Host,
+                _options,
+                (_, token) => BoundedBody.ReadAsync(response, MaxErrorBytes, token),
+                cancel
+            );
             return JsonSerializer.Deserialize(body, OciJson.Default.ErrorEnvelope)?.Errors is [var first, ..]
                 ? first
                 : null;
         }
-        catch (Exception e) when (e is JsonException or IOException or InvalidDataException or HttpRequestException)
+        catch (Exception e)
+            when (e is JsonException or IOException or InvalidDataException or HttpRequestException or TimeoutException)
         {
-            // A body that is no OCI error (a proxy's page, say): the status has to do.
+            // A body that is no OCI error (a proxy's page, say), or does not come: the status has to do.
             return null;
         }
     }
@@ -323,7 +323,7 @@ internal sealed class RegistryTransport : IDisposable
     private static RegistryException Unreachable(Call call, Exception e)
     {
         var cause = e;
-        while (cause.InnerException is { } inner)
+        while (cause is not TimeoutException && cause.InnerException is { } inner)
         {
             cause = inner;
         }

@@ -95,6 +95,12 @@ internal sealed partial class RegistryBehind : IDisposable
         {
             throw Silent();
         }
+        catch (OperationCanceledException e)
+            when (e.InnerException is TimeoutException && !clock.Token.IsCancellationRequested)
+        {
+            // So the handler says that nobody took a connection in time.
+            throw Unreached($"no connection within {ConnectTime.TotalSeconds:0} s");
+        }
         catch (HttpRequestException e) when (e.InnerException is BadHttpRequestException or OperationCanceledException)
         {
             // The client's own body, which broke off or came too slowly.
@@ -151,10 +157,7 @@ internal sealed partial class RegistryBehind : IDisposable
                 ErrorCodes.UpstreamBroken,
                 $"it offers no TLS that can be trusted ({cause.Message}); its operators or those of this registry have to mend that"
             ),
-            HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError => Outage(
-                ErrorCodes.Unavailable,
-                $"it cannot be reached ({cause.Message}); nothing was done, try again"
-            ),
+            HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError => Unreached(cause.Message),
             _ when cause is SocketException => Outage(
                 ErrorCodes.UpstreamBroken,
                 $"the connection to it broke ({cause.Message}); look what of the request was done, and try again"
@@ -165,6 +168,9 @@ internal sealed partial class RegistryBehind : IDisposable
             ),
         };
     }
+
+    private OciException Unreached(string why) =>
+        Outage(ErrorCodes.Unavailable, $"it cannot be reached ({why}); nothing was done, try again");
 
     private OciException Outage(ErrorCode code, string why)
     {
