@@ -50,6 +50,18 @@ internal sealed class CallerRights(
         (await AskAsync(http, Credentials(http), repository, Rights.Pull)).Allowed;
 
     /// <summary>
+    /// Whether all that go by a name in a request may pull from a repository. Nobody in particular may what is allowed
+    /// without credentials, whatever those of the request are good for there.
+    /// </summary>
+    /// <param name="principal">Who was found to ask.</param>
+    /// <inheritdoc cref="MayPullAsync(HttpContext, RepositoryName)"/>
+    public async Task<bool> MayPullAsync(HttpContext http, RepositoryName repository, string principal)
+    {
+        var credentials = principal == Principal.Anonymous.Name ? null : Credentials(http);
+        return (await AskAsync(http, credentials, repository, Rights.Pull)).Allowed;
+    }
+
+    /// <summary>
     /// Whoever has just pushed: the registry behind has let them, so that it is asked only whether they may pull as well.
     /// </summary>
     /// <returns>Null where they may not build, with the reason in the second place.</returns>

@@ -128,7 +128,7 @@ internal sealed class ContentBehind(
         foreach (var repository in bases)
         {
             // Who asks is the one whose request this is; where there is none, nothing is learned.
-            if (accessor.HttpContext is { } http && await rights.MayPullAsync(http, repository))
+            if (accessor.HttpContext is { } http && await rights.MayPullAsync(http, repository, principal))
             {
                 await pulls.NoteAsync(principal, repository, cancel);
             }

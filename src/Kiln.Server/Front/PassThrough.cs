@@ -14,6 +14,9 @@ namespace Kiln.Server.Front;
 internal sealed class PassThrough(RegistryBehind behind, ServerOptions options, TimeProvider time)
 {
     private const int BufferBytes = 64 << 10;
+
+    // More is nothing but an attack.
+    private const int MaxDecodings = 4;
     private static readonly TimeSpan FullPause = TimeSpan.FromSeconds(2);
 
     // What registries are spoken to with; PROPFIND and the like are not for here.
@@ -137,13 +140,31 @@ internal sealed class PassThrough(RegistryBehind behind, ServerOptions options, 
         }
 
         // They would be resolved on the way, and lead out of /v2/.
-        if (Path(http).Split('/').Any(part => Uri.UnescapeDataString(part) is "." or ".." || part.Contains('\\')))
+        if (LeadsOut(Path(http)))
         {
             throw new OciException(
                 ErrorCodes.NameInvalid,
-                "the path has a component . or .., or a backslash, which no name of a repository has"
+                "the path has a component . or .., or a backslash, or is encoded several times over, which no name of a repository is"
             );
         }
+    }
+
+    // Whoever is behind may decode a path more than once, and before or after taking it apart.
+    private static bool LeadsOut(string path)
+    {
+        for (var i = 0; i < MaxDecodings; i++)
+        {
+            var decoded = Uri.UnescapeDataString(path);
+            if (decoded == path)
+            {
+                return path.Contains('\\', StringComparison.Ordinal)
+                    || path.Split('/').Any(part => part is "." or "..");
+            }
+
+            path = decoded;
+        }
+
+        return true;
     }
 
     private HttpRequestMessage Request(HttpContext http, ReadOnlyMemory<byte>? body, IdleClock clock)

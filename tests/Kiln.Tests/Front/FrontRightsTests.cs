@@ -82,17 +82,7 @@ public sealed class FrontRightsTests
         using var asked = await FrontServer.PostAsync(front, Repository, "all");
         var job = await BuildServer.ReadAsync(asked);
         await front.Node.SucceedAsync(await front.Node.ClaimAsync());
-        for (var i = 0; i < 300; i++)
-        {
-            using var tags = await behind.SendAsync(AccessServer.Basic("all"), "GET", $"{Repository}/manifests/1.0");
-            if (tags.IsSuccessStatusCode)
-            {
-                break;
-            }
-
-            await Task.Delay(100, Cancel);
-        }
-
+        await FrontServer.EndAsync(front, Repository, job.Id, "all");
         foreach (var (user, status) in new[] { ("pull", 200), ("other", 403), ("push", 403), ("all", 200) })
         {
             foreach (var path in new[] { "", "/logs" })
@@ -156,6 +146,35 @@ public sealed class FrontRightsTests
     }
 
     [Fact]
+    public async Task What_somebody_may_pull_is_not_learned_for_nobody_in_particular()
+    {
+        await using var behind = await AccessServer.StartAsync(
+            AccessServer.Policy.Replace(
+                "limits:",
+                "  - { who: everybody, repositories: \"open/**\", actions: [pull, push] }\nlimits:",
+                StringComparison.Ordinal
+            )
+        );
+        await using var front = await FrontServer.StartGuardedAsync(
+            behind.Server.Url,
+            // Nobody in particular, and not this server's own user.
+            build: b => b with { AllowHostNetwork = true },
+            access: a => a with { InsecureAnonymous = true }
+        );
+        using var root = new HttpClient { BaseAddress = behind.Http.BaseAddress };
+        root.DefaultRequestHeaders.Authorization = AuthenticationHeaderValue.Parse(AccessServer.Basic("root"));
+        await ThroughServer.PushAsync(root, "team/base", "1");
+        // The credentials make no difference where it is built, but would at the base.
+        using var asked = await FrontServer.PostAsync(front, "open/app", "all", $"FROM {front.Host}/team/base:1\n");
+        Assert.Equal("anonymous", (await BuildServer.ReadAsync(asked)).CreatedBy);
+        var lease = await front.Node.ClaimAsync();
+        using var request = new HttpRequestMessage(HttpMethod.Get, "team/base/manifests/1");
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", lease.Registry!.Token);
+        using var pull = await front.Http.SendAsync(request, Cancel);
+        await pull.ShouldFailAsync(403, "DENIED");
+    }
+
+    [Fact]
     public async Task A_login_of_the_front_that_may_not_push_there_fails_the_job_with_a_sentence()
     {
         await using var behind = await AccessServer.StartAsync();
@@ -163,15 +182,8 @@ public sealed class FrontRightsTests
         using var asked = await FrontServer.PostAsync(front, Repository, "all");
         var id = (await BuildServer.ReadAsync(asked)).Id;
         await front.Node.SucceedAsync(await front.Node.ClaimAsync());
-        Job? job = null;
-        for (var i = 0; i < 300 && job?.Done is not true; i++)
-        {
-            using var read = await FrontServer.SendAsync(front, "GET", $"{Repository}/_build/v1/jobs/{id}", "all");
-            job = await BuildServer.ReadAsync(read);
-            await Task.Delay(100, Cancel);
-        }
-
-        Assert.Equal(BuildStates.Failed, job!.State);
+        var job = await FrontServer.EndAsync(front, Repository, id, "all");
+        Assert.Equal(BuildStates.Failed, job.State);
         Assert.Equal(FailureReasons.PolicyDenied, job.Reason);
         Assert.Contains("its operator has to give it one that may", job.Message, StringComparison.Ordinal);
     }

@@ -39,11 +39,21 @@ internal static class FrontServer
 
     /// <summary>In front of a registry with the users of <see cref="AccessServer"/>.</summary>
     /// <param name="service">Who this server is there.</param>
-    public static Task<BuildServer> StartGuardedAsync(string url, string service = Service) =>
+    public static Task<BuildServer> StartGuardedAsync(
+        string url,
+        string service = Service,
+        Func<BuildOptions, BuildOptions>? build = null,
+        Func<AccessOptions, AccessOptions>? access = null
+    ) =>
         StartAsync(
             url,
             front => front with { User = service, PasswordFile = PasswordFile(service) },
-            options => options with { Access = options.Access with { InsecureAnonymous = false } }
+            options =>
+                options with
+                {
+                    Access = (access ?? (same => same))(options.Access with { InsecureAnonymous = false }),
+                },
+            build: build
         );
 
     /// <summary>A registry of Kiln's own that lets everybody do everything.</summary>
@@ -109,6 +119,23 @@ internal static class FrontServer
         }
 
         throw new TimeoutException($"job {job} is {(await front.GetAsync(job)).State}");
+    }
+
+    /// <summary>Waits for a job's end, as somebody.</summary>
+    public static async Task<Job> EndAsync(BuildServer front, string repository, string job, string user)
+    {
+        for (var i = 0; i < 300; i++)
+        {
+            using var read = await SendAsync(front, "GET", $"{repository}/_build/v1/jobs/{job}", user);
+            if (await BuildServer.ReadAsync(read) is { Done: true } ended)
+            {
+                return ended;
+            }
+
+            await Task.Delay(100, Cancel);
+        }
+
+        throw new TimeoutException($"job {job} does not end");
     }
 
     /// <summary>The manifest of a tag or digest in the registry behind; null where there is none.</summary>

@@ -144,6 +144,13 @@ public sealed class PassThroughTests
     [InlineData("/v2/../admin/gc")]
     [InlineData("/v2/a/%2e%2e/%2E./%2e%2e/admin")]
     [InlineData("/v2/a/./tags/list")]
+    [InlineData("/v2/..%2f..%2fadmin")]
+    [InlineData("/v2/a/%2e%2e%2F%2e%2e%2Fadmin")]
+    [InlineData("/v2/a/%252e%252e%252fadmin")]
+    [InlineData("/v2/a/b%2f.%2fc")]
+    [InlineData("/v2/a%5c..%5cadmin")]
+    [InlineData("/v2/a%255cb")]
+    [InlineData("/v2/a/%25252525252525252525252e%2e/b")]
     public async Task A_path_that_leads_out_is_not_passed_on(string path)
     {
         await using var registry = await TestRegistry.StartAsync();
@@ -195,6 +202,16 @@ public sealed class PassThroughTests
         Assert.Equal("not ready: registry behind not reachable\n", await ready.Content.ReadAsStringAsync(Cancel));
         using var live = await front.Http.GetAsync(new Uri("/healthz", UriKind.Relative), Cancel);
         Assert.Equal(HttpStatusCode.OK, live.StatusCode);
+    }
+
+    [Fact]
+    public async Task A_registry_behind_that_drops_packets_is_away()
+    {
+        using var deaf = await DeafHost.StartAsync();
+        await using var front = await FrontServer.StartAsync($"http://{deaf.Host}");
+        using var answer = await front.Http.SendAsync("GET", "a/tags/list");
+        Assert.Contains("cannot be reached", await answer.Content.ReadAsStringAsync(Cancel), StringComparison.Ordinal);
+        await answer.ShouldFailAsync(503, "UNAVAILABLE");
     }
 
     [Fact]
