@@ -102,6 +102,7 @@ internal static class FlattenRules
 
     // Debian gives /usr/local and what is in it to root:staff with the set-group-id bit.
     private const string DebianLocal = "usr/local/";
+    private const int StaffGroup = 50;
 
     public static bool IsSetId(LayerEntry entry) => (entry.Mode & (SetUser | SetGroup)) != 0;
 
@@ -180,7 +181,10 @@ internal static class FlattenRules
 
         if (entry.Kind == LayerEntryKind.Directory)
         {
-            return entry.Owner == 0 && path.StartsWith(DebianLocal, StringComparison.Ordinal);
+            return entry.Owner == 0
+                && entry.Group is 0 or StaffGroup
+                && (entry.Mode & 0x1ff) is 0x1fd or 0x1ed
+                && path.StartsWith(DebianLocal, StringComparison.Ordinal);
         }
 
         var name = path[(path.LastIndexOf('/') + 1)..];

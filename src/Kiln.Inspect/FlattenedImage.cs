@@ -1,11 +1,22 @@
 namespace Kiln.Inspect;
 
 /// <summary>The files of an image once its layers lie on top of each other (image-spec, layer.md, "Whiteouts").</summary>
+/// <remarks>
+/// The uppermost layer is looked at first: what it has hides what is below, so that each entry of a layer is looked at once,
+/// however many layers there are.
+/// </remarks>
 public sealed class FlattenedImage
 {
     private const string WhiteoutPrefix = ".wh.";
     private const string OpaqueName = ".wh..wh..opq";
     private readonly Dictionary<string, LayerEntry> _entries = new(StringComparer.Ordinal);
+
+    // Paths that a layer above has removed, and directories that it has emptied.
+    private readonly HashSet<string> _gone = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _emptied = new(StringComparer.Ordinal);
+
+    // The files that hard links of the image are names of.
+    private readonly Dictionary<string, LayerEntry> _linked = new(StringComparer.Ordinal);
 
     private FlattenedImage() { }
 
@@ -16,82 +27,116 @@ public sealed class FlattenedImage
     public static FlattenedImage Of(IEnumerable<LayerFacts> layers)
     {
         var image = new FlattenedImage();
-        foreach (var layer in layers)
+        foreach (var layer in layers.Reverse())
         {
-            image.Apply(layer);
+            image.PutBelow(layer);
         }
 
+        image.KeepLinked();
         return image;
     }
 
-    private void Apply(LayerFacts layer)
+    private void PutBelow(LayerFacts layer)
     {
-        // Whiteouts act on the layers below only, wherever in the archive they stand: first all of them, then the rest.
-        var gone = new HashSet<string>(StringComparer.Ordinal);
-        var emptied = new HashSet<string>(StringComparer.Ordinal);
+        var links = new List<LayerEntry>();
+        // Of two entries of one path the later one counts.
+        for (var i = layer.Entries.Count - 1; i >= 0; i--)
+        {
+            var entry = layer.Entries[i];
+            if (!IsWhiteout(entry.Path) && !IsHidden(entry.Path) && _entries.TryAdd(entry.Path, entry))
+            {
+                if (entry is { Kind: LayerEntryKind.HardLink, Target: not null })
+                {
+                    links.Add(entry);
+                }
+            }
+        }
+
+        Resolve(links, layer);
+        // Whiteouts act on the layers below only, wherever in the archive they stand.
         foreach (var entry in layer.Entries)
         {
-            var (directory, name) = Split(entry.Path);
-            if (name == OpaqueName)
+            var name = NameOf(entry.Path);
+            var directory = entry.Path[..Math.Max(0, entry.Path.Length - name.Length - 1)];
+            if (name.SequenceEqual(OpaqueName))
             {
-                emptied.Add(directory);
+                _emptied.Add(directory);
             }
             else if (name.StartsWith(WhiteoutPrefix, StringComparison.Ordinal))
             {
-                gone.Add(Join(directory, name[WhiteoutPrefix.Length..]));
-            }
-            else if (
-                entry.Kind != LayerEntryKind.Directory
-                && _entries.TryGetValue(entry.Path, out var below)
-                && below.Kind == LayerEntryKind.Directory
-            )
-            {
-                gone.Add(entry.Path);
-            }
-        }
-
-        Remove(gone, emptied);
-        foreach (var entry in layer.Entries)
-        {
-            if (!Split(entry.Path).Name.StartsWith(WhiteoutPrefix, StringComparison.Ordinal))
-            {
-                _entries[entry.Path] = entry;
+                var removed = name[WhiteoutPrefix.Length..];
+                _gone.Add(directory.Length == 0 ? removed.ToString() : $"{directory}/{removed}");
             }
         }
     }
 
-    private void Remove(HashSet<string> gone, HashSet<string> emptied)
+    private bool IsHidden(string path)
     {
-        if (gone.Count == 0 && emptied.Count == 0)
+        if (_gone.Contains(path) || _emptied.Contains(""))
         {
-            return;
+            return true;
         }
 
-        foreach (var path in _entries.Keys.Where(p => gone.Contains(p) || IsBelow(p, gone, emptied)).ToList())
-        {
-            _entries.Remove(path);
-        }
-    }
-
-    private static bool IsBelow(string path, HashSet<string> gone, HashSet<string> emptied)
-    {
+        var gone = _gone.GetAlternateLookup<ReadOnlySpan<char>>();
+        var emptied = _emptied.GetAlternateLookup<ReadOnlySpan<char>>();
+        var above = _entries.GetAlternateLookup<ReadOnlySpan<char>>();
         for (var slash = path.LastIndexOf('/'); slash > 0; slash = path.LastIndexOf('/', slash - 1))
         {
-            var parent = path[..slash];
-            if (gone.Contains(parent) || emptied.Contains(parent))
+            var parent = path.AsSpan(0, slash);
+            if (
+                gone.Contains(parent)
+                || emptied.Contains(parent)
+                // What is no directory any more has nothing in it.
+                || (above.TryGetValue(parent, out var there) && there.Kind != LayerEntryKind.Directory)
+            )
             {
                 return true;
             }
         }
 
-        return emptied.Contains("");
+        return false;
     }
 
-    private static (string Directory, string Name) Split(string path)
+    // A link is to a file of its own layer.
+    private void Resolve(List<LayerEntry> links, LayerFacts layer)
     {
-        var slash = path.LastIndexOf('/');
-        return slash < 0 ? ("", path) : (path[..slash], path[(slash + 1)..]);
+        if (links.Count == 0)
+        {
+            return;
+        }
+
+        var files = new Dictionary<string, LayerEntry>(StringComparer.Ordinal);
+        foreach (var entry in layer.Entries)
+        {
+            if (entry.Kind is not (LayerEntryKind.HardLink or LayerEntryKind.Directory))
+            {
+                files[entry.Path] = entry;
+            }
+        }
+
+        foreach (var link in links)
+        {
+            if (files.TryGetValue(link.Target!, out var file))
+            {
+                _linked[link.Path] = file;
+            }
+        }
     }
 
-    private static string Join(string directory, string name) => directory.Length == 0 ? name : $"{directory}/{name}";
+    // A file whose first name a layer above has taken away lives on under its others, with all that it is.
+    private void KeepLinked()
+    {
+        var moved = new HashSet<LayerEntry>(ReferenceEqualityComparer.Instance);
+        foreach (var (path, file) in _linked.OrderBy(l => l.Key, StringComparer.Ordinal))
+        {
+            if (!ReferenceEquals(_entries.GetValueOrDefault(file.Path), file) && moved.Add(file))
+            {
+                _entries[path] = file with { Path = path };
+            }
+        }
+    }
+
+    private static bool IsWhiteout(string path) => NameOf(path).StartsWith(WhiteoutPrefix, StringComparison.Ordinal);
+
+    private static ReadOnlySpan<char> NameOf(string path) => path.AsSpan(path.LastIndexOf('/') + 1);
 }

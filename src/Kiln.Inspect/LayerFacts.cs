@@ -20,11 +20,14 @@ public sealed record LayerFacts
     /// <summary>Bytes of plain tar that are read at most.</summary>
     public const long MaxTarBytes = 1L << 40;
 
-    /// <summary>Characters of all paths of a layer together; large images have some ten million.</summary>
-    public const long MaxPathCharacters = 64 << 20;
+    /// <summary>Bytes of memory that the facts of one layer take at most, roughly; those of large images take some 30 million.</summary>
+    public const long MaxWeight = 256L << 20;
 
-    // Since 1: what ELF files declare.
-    private const int CurrentVersion = 1;
+    /// <summary>Directories that a path may lie in: what is done for each of them must not add up.</summary>
+    public const int MaxDepth = 256;
+
+    // Since 1: what ELF files declare. Since 2: what hard links are names of.
+    private const int CurrentVersion = 2;
 
     /// <summary>Of what is kept; what an earlier program has kept lacks what later ones look for.</summary>
     public int Version { get; init; }
@@ -32,6 +35,10 @@ public sealed record LayerFacts
     /// <summary>Bytes of the layer's plain tar.</summary>
     public required long TarBytes { get; init; }
     public required IReadOnlyList<LayerEntry> Entries { get; init; }
+
+    /// <summary>Bytes of memory that they take, roughly.</summary>
+    [JsonIgnore]
+    public long Weight => Entries.Sum(e => e.Weight);
 
     /// <summary>Reads a layer blob (a tar, plain or compressed).</summary>
     /// <returns>
@@ -45,7 +52,7 @@ public sealed record LayerFacts
     {
         var entries = new List<LayerEntry>();
         var programs = new ElfReader();
-        var characters = 0L;
+        var weight = 0L;
         try
         {
             await using var plain = await LayerStream.OpenAsync(blob, MaxTarBytes, cancel);
@@ -55,18 +62,20 @@ public sealed record LayerFacts
                 MaxEntries,
                 async (entry, path) =>
                 {
-                    characters += path.Length;
                     if (path.Length > 0)
                     {
                         var elf = entry.DataStream is { } content
                             ? await programs.ReadAsync(content, entry.Length, cancel)
                             : null;
-                        characters += elf?.Characters ?? 0;
-                        entries.Add(LayerEntry.From(entry, path) with { Elf = elf });
+                        var read = LayerEntry.From(entry, path) with { Elf = elf };
+                        weight += read.Weight;
+                        entries.Add(read);
                     }
 
-                    return characters > MaxPathCharacters
-                        ? new TarFault("the paths are too long", TooLarge: true)
+                    return path.AsSpan().Count('/') > MaxDepth
+                            ? new TarFault($"a path lies more than {MaxDepth} directories deep", TooLarge: true)
+                        : weight > MaxWeight
+                            ? new TarFault("its paths, and what its programs declare, are too long", TooLarge: true)
                         : null;
                 },
                 cancel
@@ -161,6 +170,14 @@ public sealed record LayerEntry
     [JsonPropertyName("e")]
     public ElfFacts? Elf { get; init; }
 
+    /// <summary>Of a hard link, the file that it is another name of.</summary>
+    [JsonPropertyName("l")]
+    public string? Target { get; init; }
+
+    /// <summary>Bytes of memory that it takes, roughly.</summary>
+    [JsonIgnore]
+    public long Weight => 150 + (2L * (Path.Length + (Target?.Length ?? 0))) + (Elf?.Weight ?? 0);
+
     internal static LayerEntry From(TarEntry entry, string path)
     {
         var attributes = Attributes(entry);
@@ -180,6 +197,10 @@ public sealed record LayerEntry
             Owner = entry.Uid,
             Group = entry.Gid,
             Size = entry.EntryType is TarEntryType.SymbolicLink or TarEntryType.HardLink ? 0 : entry.Length,
+            Target =
+                entry.EntryType == TarEntryType.HardLink && TarWalk.Clean(entry.LinkName, out var target) is null
+                    ? target
+                    : null,
             Capability = attributes.Keys.Any(k => k.EndsWith("security.capability", StringComparison.Ordinal)),
             Acl = attributes.Keys.Any(k => k.Contains("posix_acl", StringComparison.Ordinal)),
         };

@@ -7,6 +7,7 @@ namespace Kiln.Client.Inspection;
 internal static class FileHints
 {
     private const int MaxDirectories = 20;
+    private const long MaxDirectoryCharacters = 32 << 20;
 
     // A directory with nearly all in one below says nothing that the one below does not.
     private const double NearlyAll = 0.95;
@@ -33,17 +34,32 @@ internal static class FileHints
             ),
         };
 
-    /// <summary>The largest directories, each with all that is below it; the largest first.</summary>
+    /// <summary>
+    /// The largest directories, each with all that is below it; the largest first. None where their paths together are
+    /// longer than those of any image that somebody would want to know this of.
+    /// </summary>
     public static IReadOnlyList<HintedDirectory> Largest(List<LayerEntry> entries)
     {
         var sums = new Dictionary<string, (long Bytes, long Files)>(StringComparer.Ordinal);
+        var byPart = sums.GetAlternateLookup<ReadOnlySpan<char>>();
+        var characters = 0L;
         foreach (var entry in entries.Where(e => e.Kind is not LayerEntryKind.HardLink))
         {
             for (var slash = entry.Path.LastIndexOf('/'); slash > 0; slash = entry.Path.LastIndexOf('/', slash - 1))
             {
-                var directory = entry.Path[..slash];
-                var (bytes, files) = sums.GetValueOrDefault(directory);
-                sums[directory] = (bytes + entry.Size, files + 1);
+                var directory = entry.Path.AsSpan(0, slash);
+                if (byPart.TryGetValue(directory, out var sum))
+                {
+                    byPart[directory] = (sum.Bytes + entry.Size, sum.Files + 1);
+                }
+                else if ((characters += slash) > MaxDirectoryCharacters)
+                {
+                    return [];
+                }
+                else
+                {
+                    byPart[directory] = (entry.Size, 1);
+                }
             }
         }
 

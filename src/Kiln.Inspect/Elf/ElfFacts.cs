@@ -55,9 +55,12 @@ public sealed record ElfFacts
     [JsonPropertyName("u")]
     public bool Unread { get; init; }
 
-    /// <summary>Of all names in it.</summary>
+    /// <summary>Bytes of memory that it takes, roughly: of many short names most of it is not their characters.</summary>
     [JsonIgnore]
-    public int Characters => (Interpreter?.Length ?? 0) + (Soname?.Length ?? 0) + (Needed?.Sum(n => n.Length) ?? 0);
+    public long Weight =>
+        150
+        + (2L * ((Interpreter?.Length ?? 0) + (Soname?.Length ?? 0)))
+        + (Needed?.Sum(n => 40 + (2L * n.Length)) ?? 0);
 
     /// <summary>Nothing has to be loaded for it.</summary>
     [JsonIgnore]

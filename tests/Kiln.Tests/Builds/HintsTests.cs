@@ -118,6 +118,64 @@ public sealed class HintsTests : IAsyncLifetime
         await ShouldFailAsync("POST", $"?digest={config.Digest}", 404, "BUILD_HINTS_UNKNOWN");
     }
 
+    [Fact]
+    public async Task Nothing_is_told_of_a_layer_that_the_repository_does_not_have()
+    {
+        var secret = new Tars().File("opt/secret/plan", "x").Gzip();
+        using (var body = new ByteArrayContent(secret))
+        using (
+            var pushed = await Http.PostAsync(
+                new Uri($"{Samples.Repository()}/blobs/uploads/?digest={Digest.Of(secret)}", UriKind.Relative),
+                body,
+                Cancel
+            )
+        )
+        {
+            Assert.Equal(HttpStatusCode.Created, pushed.StatusCode);
+        }
+
+        var config = Config(secret);
+        await _server.PushBlobAsync(config, MediaTypes.OciConfig);
+        var manifest = JsonSerializer.SerializeToUtf8Bytes(
+            new ImageManifest
+            {
+                Config = Of(config, MediaTypes.OciConfig),
+                Layers = [Of(secret, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip")],
+            },
+            OciJson.Default.ImageManifest
+        );
+        using (var put = await Http.PutManifestAsync(BuildServer.Repository, "borrowed", manifest))
+        {
+            Assert.Equal(HttpStatusCode.Created, put.StatusCode);
+        }
+
+        await ShouldFailAsync("POST", $"?digest={Digest.Of(manifest)}", 404, "MANIFEST_BLOB_UNKNOWN");
+        await ShouldFailAsync("GET", $"?digest={Digest.Of(manifest)}", 404, "MANIFEST_BLOB_UNKNOWN");
+    }
+
+    [Fact]
+    public async Task A_config_that_is_larger_than_it_says_is_not_read()
+    {
+        var layer = new Tars().File("a", "x").Gzip();
+        var config = Encoding.UTF8.GetBytes(
+            $$"""{"architecture":"amd64","os":"linux","x":"{{new string('x', 5 << 20)}}"}"""
+        );
+        await _server.PushBlobAsync(layer, MediaTypes.OciLayerGzip);
+        await _server.PushBlobAsync(config, MediaTypes.OciConfig);
+        var manifest = JsonSerializer.SerializeToUtf8Bytes(
+            new ImageManifest
+            {
+                Config = Of(config, MediaTypes.OciConfig) with { Size = 100 },
+                Layers = [Of(layer, MediaTypes.OciLayerGzip)],
+            },
+            OciJson.Default.ImageManifest
+        );
+        using var put = await Http.PutManifestAsync(BuildServer.Repository, "large", manifest);
+        Assert.Equal(HttpStatusCode.Created, put.StatusCode);
+
+        await ShouldFailAsync("POST", $"?digest={Digest.Of(manifest)}", 404, "BUILD_HINTS_UNKNOWN");
+    }
+
     /// <summary>A database of an earlier program has facts that say nothing of programs.</summary>
     [Fact]
     public async Task What_an_earlier_program_knew_of_a_layer_is_found_out_anew()

@@ -45,6 +45,11 @@ public sealed class FlattenVerdictTests
         Assert.Equal("caution/allow", await VerdictAsync(t => t.File("etc/my.key", "x", mode: 0x1a0, group: 999)));
         Assert.Equal("caution/allow", await VerdictAsync(t => t.Directory("home/app", mode: 0x1c0, owner: 1000)));
         Assert.Equal("caution/caution", await VerdictAsync(t => t.Directory("srv/shared", mode: 0x5fd, group: 100)));
+        Assert.Equal(
+            "caution/caution",
+            await VerdictAsync(t => t.Directory("usr/local/app", mode: 0x5f8, group: 1500))
+        );
+        Assert.Equal("caution/allow", await VerdictAsync(t => t.Directory("usr/local/app", mode: 0x1e8, group: 1500)));
         Assert.Equal("allow/caution", await VerdictAsync(t => t.File("a", "x", mode: 0)));
         Assert.Equal("allow/caution", await VerdictAsync(t => t.Device("dev/null")));
         Assert.Equal("caution/allow", await VerdictAsync(t => t.File("a", "x", owner: 70_000)));
@@ -96,6 +101,49 @@ public sealed class FlattenVerdictTests
         var verdict = FlattenVerdict.Of(image, user: null, singleId: false);
         Assert.Equal((4, 5), (verdict.Bytes, verdict.Files));
         Assert.Equal([0], verdict.Owners);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_file_lives_on_under_its_other_name_when_a_layer_takes_its_first_away(bool replaced)
+    {
+        var upper = new Tars();
+        upper = replaced ? upper.File("opt/app/helper", "1", mode: 0x1ed) : upper.File("opt/app/.wh.helper");
+        var image = FlattenedImage.Of([
+            await FactsAsync(
+                new Tars()
+                    .File("opt/app/helper", "12345", mode: 0x9ed)
+                    .HardLink("opt/app/helper2", "opt/app/helper")
+                    .HardLink("opt/app/helper3", "opt/app/helper")
+            ),
+            await FactsAsync(upper),
+        ]);
+
+        var verdict = FlattenVerdict.Of(image, user: null, singleId: false);
+
+        Assert.Equal((1, FlattenVerdict.Caution), (verdict.SetIdFiles, verdict.Mode));
+        Assert.StartsWith("opt/app/helper2:", Assert.Single(verdict.Reasons), StringComparison.Ordinal);
+        Assert.Equal(replaced ? (6, 2) : (5, 1), (verdict.Bytes, verdict.Files));
+    }
+
+    [Fact]
+    public async Task Many_layers_with_whiteouts_cost_what_they_have_and_not_what_lies_below_them()
+    {
+        var tar = new Tars();
+        for (var i = 0; i < 20_000; i++)
+        {
+            tar = tar.File($"{string.Join('/', Enumerable.Repeat("d", 100))}/{i}", "");
+        }
+
+        var (lower, upper) = (await FactsAsync(tar), await FactsAsync(new Tars().File(".wh.x")));
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+
+        var image = FlattenedImage.Of([lower, .. Enumerable.Repeat(upper, 9_999)]);
+
+        Assert.Equal(20_000, image.Entries.Count);
+        // It was minutes for each thousand of them.
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), $"{clock.Elapsed}");
     }
 
     [Fact]

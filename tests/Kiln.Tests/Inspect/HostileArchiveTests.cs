@@ -49,7 +49,7 @@ public sealed class HostileArchiveTests
     [Fact]
     public async Task Long_names_and_large_attributes_are_read_as_ever()
     {
-        var path = string.Join('/', Enumerable.Repeat("directory", 300));
+        var path = string.Join('/', Enumerable.Repeat("directory", 200));
 
         var (facts, _, fault) = await LayerFacts.ReadAsync(
             new MemoryStream(new Tars().File(path, "x").WithCapability("b").File("c", "content").Gzip()),
@@ -58,6 +58,21 @@ public sealed class HostileArchiveTests
 
         Assert.Null(fault);
         Assert.Equal([path, "b", "c"], facts!.Entries.Select(e => e.Path));
+    }
+
+    [Fact]
+    public async Task Paths_deeper_than_anybody_has_them_are_not_measured()
+    {
+        var path = string.Join('/', Enumerable.Repeat("d", 300));
+
+        var (facts, diffId, fault) = await LayerFacts.ReadAsync(
+            new MemoryStream(new Tars().File(path).Gzip()),
+            default
+        );
+
+        Assert.Null(facts);
+        Assert.NotNull(diffId);
+        Assert.Contains("256 directories deep", fault, StringComparison.Ordinal);
     }
 
     [Fact]

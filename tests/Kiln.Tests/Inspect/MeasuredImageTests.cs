@@ -37,6 +37,11 @@ public sealed class MeasuredImageTests
         Assert.Equal("x86_64", await TargetAsync(layer, "linux/amd64/other"));
         Assert.Equal("x86_64_v4", await TargetAsync(layer, "linux/amd64/v99999"));
         Assert.Equal("aarch64", await TargetAsync(other, "linux/arm64/v8"));
+        var gpu = new Tars()
+            .Program("a.co", new ElfFiles { Machine = 224 }.Bytes())
+            .Program("b.co", new ElfFiles { Machine = 224 }.Bytes())
+            .Program("app", new ElfFiles().Bytes());
+        Assert.Equal("x86_64_v3", await TargetAsync(gpu.Gzip(), "linux/amd64/v3"));
         Assert.Null((await JudgeAsync(new Tars().File("a"))).Elf);
     }
 
@@ -189,6 +194,24 @@ public sealed class MeasuredImageTests
         );
 
         Assert.Equal([new("usr/lib", 1400, 2), new("usr/lib/big", 900, 1), new("etc", 100, 1)], hints.Directories);
+    }
+
+    [Fact]
+    public async Task Directories_are_left_out_where_their_names_alone_would_fill_the_memory()
+    {
+        var deep = string.Join('/', Enumerable.Repeat("dddddddddddd", 200));
+        var tar = new Tars();
+        for (var i = 0; i < 300; i++)
+        {
+            tar = tar.File($"{i}/{deep}/f", "x");
+        }
+
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        var hints = await JudgeAsync(tar);
+        Assert.Empty(hints.Directories);
+        Assert.Equal(300, hints.Files.Count);
+        var used = GC.GetAllocatedBytesForCurrentThread() - before;
+        Assert.True(used < 300L << 20, $"it took {used} bytes");
     }
 
     private static async Task<string?> TargetAsync(byte[] layer, string platform) =>

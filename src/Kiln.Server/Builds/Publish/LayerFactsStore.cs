@@ -1,5 +1,8 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
+using Kiln.BuildSpec;
+using Kiln.BuildSpec.Products;
+using Kiln.Client.Inspection;
 using Kiln.Inspect;
 using Kiln.Oci;
 using Kiln.Server.Metadata;
@@ -16,12 +19,27 @@ namespace Kiln.Server.Builds.Publish;
 internal sealed partial class LayerFactsStore(Database database, IBlobStore store, ILogger<LayerFactsStore> log)
     : BackgroundService
 {
+    /// <summary>Files of all layers of an image that are measured at most; the largest images have half as many.</summary>
+    public const int MaxEntries = 1_000_000;
+
+    // Bytes of memory for the facts of one image.
+    private const long MaxWeight = 512L << 20;
+    private const int MaxRemembered = 100_000;
+
     // A base has some ten layers; what does not fit is read when it is asked for.
     private readonly Channel<(Digest Layer, TaskCompletionSource Done)> _warm = Channel.CreateBounded<(
         Digest,
         TaskCompletionSource
-    )>(new BoundedChannelOptions(256) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
+    )>(new BoundedChannelOptions(256) { SingleReader = true });
     private readonly ConcurrentDictionary<Digest, Lazy<Task<LayerReading>>> _reading = new();
+
+    // What stands in the line, so that nothing stands there twice.
+    private readonly ConcurrentDictionary<Digest, Task> _lined = new();
+
+    private readonly ConcurrentDictionary<Digest, bool> _readable = new();
+
+    // Facts of a large image take memory, and requests are many.
+    private readonly SemaphoreSlim _one = new(1);
     private readonly CancellationTokenSource _stop = new();
 
     /// <summary>Has a blob read in the background.</summary>
@@ -31,12 +49,72 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
     /// Has a blob read in the background, when those asked for before are; one that turns out to be no layer is remembered
     /// as such.
     /// </summary>
-    /// <returns>When that was tried; never, where too many wait.</returns>
-    public Task WarmAsync(Digest digest)
+    /// <returns>When that was tried; null where too many wait.</returns>
+    public Task? WarmAsync(Digest digest)
     {
+        if (_lined.TryGetValue(digest, out var lined))
+        {
+            return lined;
+        }
+
         var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        _warm.Writer.TryWrite((digest, done));
-        return done.Task;
+        _lined[digest] = done.Task;
+        if (_warm.Writer.TryWrite((digest, done)))
+        {
+            return done.Task;
+        }
+
+        _lined.TryRemove(digest, out _);
+        return null;
+    }
+
+    /// <summary>
+    /// Measures an image whose layers were read; one at a time where it is large.
+    /// </summary>
+    /// <param name="blobs">Lowest first.</param>
+    /// <param name="image">The image of the layers.</param>
+    /// <param name="known">Facts that the caller has already; those of other layers are looked up.</param>
+    /// <returns>Null where a layer was not read or is none, or the image has more files than are measured.</returns>
+    public async Task<(ImageHints InJob, HintsDocument Document)?> MeasureAsync(
+        IReadOnlyList<Descriptor> blobs,
+        Func<IReadOnlyList<(Descriptor, LayerFacts)>, MeasuredImage> image,
+        Dictionary<Digest, LayerFacts> known,
+        CancellationToken cancel
+    )
+    {
+        await _one.WaitAsync(cancel);
+        try
+        {
+            var read = new List<(Descriptor, LayerFacts)>(blobs.Count);
+            var (weight, entries) = (known.Values.Sum(f => f.Weight), 0L);
+            foreach (var blob in blobs)
+            {
+                // A manifest may name one layer thousands of times.
+                if (!known.TryGetValue(blob.Digest, out var facts))
+                {
+                    facts = Stored(blob.Digest)?.Facts;
+                    if (facts is null || (weight += facts.Weight) > MaxWeight)
+                    {
+                        return null;
+                    }
+
+                    known[blob.Digest] = facts;
+                }
+
+                if ((entries += facts.Entries.Count) > MaxEntries)
+                {
+                    return null;
+                }
+
+                read.Add((blob, facts));
+            }
+
+            return image(read).Judge();
+        }
+        finally
+        {
+            _one.Release();
+        }
     }
 
     /// <summary>What is known of a layer.</summary>
@@ -64,6 +142,7 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
     public override void Dispose()
     {
         _stop.Dispose();
+        _one.Dispose();
         base.Dispose();
     }
 
@@ -74,6 +153,7 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
             await foreach (var (digest, done) in _warm.Reader.ReadAllAsync(stoppingToken))
             {
                 await TryAsync(digest, stoppingToken);
+                _lined.TryRemove(digest, out _);
                 done.TrySetResult();
             }
         }
@@ -96,8 +176,31 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
         }
     }
 
-    /// <summary>What is known of a layer without reading it; null where that is nothing yet.</summary>
-    public LayerReading? Stored(Digest digest) =>
+    /// <summary>
+    /// Whether a layer that was read is one that can be measured; null where it was not read. What was read stays so: it is
+    /// looked up once.
+    /// </summary>
+    public bool? IsReadable(Digest digest)
+    {
+        if (_readable.TryGetValue(digest, out var readable))
+        {
+            return readable;
+        }
+
+        if (Stored(digest) is not { } known)
+        {
+            return null;
+        }
+
+        if (_readable.Count >= MaxRemembered)
+        {
+            _readable.Clear();
+        }
+
+        return _readable[digest] = known.Facts is not null;
+    }
+
+    private LayerReading? Stored(Digest digest) =>
         database
             .Read(c =>
                 c.Query(

@@ -2,6 +2,7 @@ using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Products;
 using Kiln.Client.Inspection;
+using Kiln.Inspect;
 using Kiln.Oci;
 using Kiln.Server.Builds.Leases;
 using Kiln.Server.Builds.Queue;
@@ -33,6 +34,9 @@ internal sealed class ProductCheck(
     Database database
 )
 {
+    // Bytes of memory that facts may take while their turn is waited for.
+    private const long MaxKept = 64L << 20;
+
     /// <returns>The product, or in the second place why the result is refused.</returns>
     public async Task<(Product? Product, string? Fault)> CheckAsync(
         ExecutionRow execution,
@@ -81,9 +85,8 @@ internal sealed class ProductCheck(
             return (null, mismatch);
         }
 
-        var readings = await ReadAsync(info, cancel);
-
-        if (Differs(config, info.Layers, readings) is { } difference)
+        var (diffIds, facts) = await ReadAsync(info, cancel);
+        if (Differs(config, info.Layers, diffIds) is { } difference)
         {
             return (null, difference);
         }
@@ -94,39 +97,46 @@ internal sealed class ProductCheck(
             Digest = named.Digest,
             Size = staged.Content.Length,
         };
-        var hints = Measure(manifest, execution, info, readings, config, result);
+        var hints = facts is not null
+            ? await layers.MeasureAsync(
+                info.Layers,
+                read => new MeasuredImage
+                {
+                    Subject = manifest,
+                    Platform = Platform.Parse(execution.Platform),
+                    User = config.User,
+                    SingleId = MeasuredImage.IsSingleId(result.Confinement),
+                    Layers = read,
+                },
+                facts,
+                cancel
+            )
+            : null;
         return (new Product(manifest, staged.Content, info, hints), null);
     }
 
-    private async Task<List<LayerReading>> ReadAsync(ManifestInfo image, CancellationToken cancel)
+    // The facts are null where a layer cannot be measured; not all of them are kept where they are large.
+    private async Task<(IReadOnlyDictionary<Digest, Digest?> DiffIds, Dictionary<Digest, LayerFacts>? Facts)> ReadAsync(
+        ManifestInfo image,
+        CancellationToken cancel
+    )
     {
-        var readings = new List<LayerReading>();
-        foreach (var layer in image.Layers)
+        var diffIds = new Dictionary<Digest, Digest?>();
+        var facts = new Dictionary<Digest, LayerFacts>();
+        var (weight, measurable) = (0L, true);
+        foreach (var layer in image.Layers.Select(l => l.Digest).Distinct())
         {
-            readings.Add(await layers.GetAsync(layer.Digest, cancel));
+            var reading = await layers.GetAsync(layer, cancel);
+            diffIds[layer] = reading.DiffId;
+            measurable &= reading.Facts is not null;
+            if (reading.Facts is { } read && (weight += read.Weight) <= MaxKept)
+            {
+                facts[layer] = read;
+            }
         }
 
-        return readings;
+        return (diffIds, measurable ? facts : null);
     }
-
-    private static (ImageHints, HintsDocument)? Measure(
-        Descriptor manifest,
-        ExecutionRow execution,
-        ManifestInfo info,
-        List<LayerReading> readings,
-        ImageConfig config,
-        LeaseResult result
-    ) =>
-        readings.TrueForAll(r => r.Facts is not null)
-            ? new MeasuredImage
-            {
-                Subject = manifest,
-                Platform = Platform.Parse(execution.Platform),
-                User = config.User,
-                SingleId = MeasuredImage.IsSingleId(result.Confinement),
-                Layers = [.. info.Layers.Zip(readings, (blob, reading) => (blob, reading.Facts!))],
-            }.Judge()
-            : null;
 
     // What a node does not know of it cannot keep.
     private static ResolvedDependency? Unpinned(ExecutionRow execution, LeaseResult result)
@@ -148,7 +158,7 @@ internal sealed class ProductCheck(
     private static string? Differs(
         ImageConfig config,
         IReadOnlyList<Descriptor> layers,
-        IReadOnlyList<LayerReading> readings
+        IReadOnlyDictionary<Digest, Digest?> diffIds
     )
     {
         if (config.DiffIds.Count != layers.Count)
@@ -158,9 +168,10 @@ internal sealed class ProductCheck(
 
         for (var i = 0; i < layers.Count; i++)
         {
-            if (readings[i].DiffId?.ToString() != config.DiffIds[i])
+            var diffId = diffIds[layers[i].Digest]?.ToString();
+            if (diffId != config.DiffIds[i])
             {
-                return $"the layer {layers[i].Digest} unpacks to {readings[i].DiffId?.ToString() ?? "nothing that can be read"}, "
+                return $"the layer {layers[i].Digest} unpacks to {diffId ?? "nothing that can be read"}, "
                     + $"but the product's config says {config.DiffIds[i]}";
             }
         }
@@ -200,8 +211,10 @@ internal static class StoredConfigs
         CancellationToken cancel
     )
     {
-        await using var blob = await store.OpenAsync(config.Digest, 0, cancel);
-        if (blob is null || config.Size > ImageConfig.MaxBytes)
+        // The manifest's word on its size is its writer's.
+        var size = await store.SizeAsync(config.Digest, cancel);
+        await using var blob = size <= ImageConfig.MaxBytes ? await store.OpenAsync(config.Digest, 0, cancel) : null;
+        if (blob is null)
         {
             return (null, $"the image config {config.Digest} is missing or larger than {ImageConfig.MaxBytes} bytes");
         }

@@ -23,16 +23,8 @@ internal sealed class PushedHints(
     CondemnedBlobs condemned,
     Database database,
     TimeProvider time
-) : IDisposable
+)
 {
-    // Some 200 MB of facts; the largest images have half as many.
-    private const int MaxEntries = 1_000_000;
-
-    // Facts of a large image take memory, and requests are many.
-    private readonly SemaphoreSlim _one = new(1);
-
-    public void Dispose() => _one.Dispose();
-
     /// <summary>What is known without reading anything.</summary>
     /// <exception cref="OciException">
     /// <c>MANIFEST_UNKNOWN</c>, <c>BUILD_REQUEST_INVALID</c> where it is no image, <c>BUILD_HINTS_UNKNOWN</c> where a layer
@@ -53,17 +45,22 @@ internal sealed class PushedHints(
     )
     {
         var image = Find(repository, digest);
-        foreach (var layer in image.Info.Layers)
-        {
-            if (await store.SizeAsync(layer.Digest, cancel) is null)
-            {
-                throw new OciException(ErrorCodes.ManifestBlobUnknown, $"the layer {layer.Digest} is not here");
-            }
-        }
-
+        var unread = image
+            .Info.Layers.Select(l => l.Digest)
+            .Distinct()
+            .Where(d => layers.IsReadable(d) is null)
+            .ToList();
         try
         {
-            await Task.WhenAll(image.Info.Layers.Select(l => layers.WarmAsync(l.Digest)).ToList())
+            await Task.WhenAll(
+                    unread.ConvertAll(d =>
+                        layers.WarmAsync(d)
+                        ?? throw new OciException(
+                            ErrorCodes.TooManyRequests,
+                            "too many layers wait to be read; ask again in a minute"
+                        )
+                    )
+                )
                 .WaitAsync(wait, time, cancel);
         }
         catch (TimeoutException)
@@ -84,22 +81,42 @@ internal sealed class PushedHints(
             ?? throw new OciException(ErrorCodes.ManifestUnknown, $"repository {repository} has no manifest {digest}");
         var content = stored.Content.ToArray();
         var info = ManifestReader.Read(content, stored.MediaType, out _);
-        return info?.Config is { } config && MediaTypes.IsImageConfig(config.MediaType) && info.ArtifactType is null
-            ? new Image(
-                repository,
-                new Descriptor
-                {
-                    MediaType = stored.MediaType,
-                    Digest = digest,
-                    Size = content.Length,
-                },
-                info,
-                config
-            )
-            : throw new OciException(
+        if (
+            info?.Config is not { } config
+            || !MediaTypes.IsImageConfig(config.MediaType)
+            || info.ArtifactType is not null
+        )
+        {
+            throw new OciException(
                 BuildErrors.RequestInvalid,
                 $"{digest} is no image manifest; of an index, name the digest of one of its images"
             );
+        }
+
+        // A manifest may name what the repository does not have, and what it may not tell of: layers that are fetched
+        // elsewhere, those of others.
+        foreach (var named in info.Layers.Prepend(config).DistinctBy(d => d.Digest))
+        {
+            if (blobs.Size(repository, named.Digest) is null)
+            {
+                throw new OciException(
+                    ErrorCodes.ManifestBlobUnknown,
+                    $"{named.Digest}, which the image names, is not in {repository}"
+                );
+            }
+        }
+
+        return new Image(
+            repository,
+            new Descriptor
+            {
+                MediaType = stored.MediaType,
+                Digest = digest,
+                Size = content.Length,
+            },
+            info,
+            config
+        );
     }
 
     private async Task<HintsDocument> MeasureAsync(Image image, CancellationToken cancel)
@@ -110,56 +127,46 @@ internal sealed class PushedHints(
             throw new OciException(BuildErrors.HintsUnknown, fault!);
         }
 
-        await _one.WaitAsync(cancel);
-        try
-        {
-            var read = new List<(Descriptor, LayerFacts)>();
-            var entries = 0;
-            foreach (var layer in image.Info.Layers)
-            {
-                var facts = Facts(layer);
-                entries += facts.Entries.Count;
-                read.Add(
-                    entries <= MaxEntries
-                        ? (layer, facts)
-                        : throw new OciException(
-                            BuildErrors.HintsUnknown,
-                            $"the layers have more than {MaxEntries} files together"
-                        )
-                );
-            }
-
-            var (platform, singleId) = Built(image) ?? (config.Platform, false);
-            return new MeasuredImage
+        image.Info.Layers.DistinctBy(l => l.Digest).ToList().ForEach(MustBeRead);
+        var (platform, singleId) = Built(image) ?? (config.Platform, false);
+        var measured = await layers.MeasureAsync(
+            image.Info.Layers,
+            read => new MeasuredImage
             {
                 Subject = image.Manifest,
                 Platform = platform,
                 User = config.User,
                 SingleId = singleId,
                 Layers = read,
-            }
-                .Judge()
-                .Document;
-        }
-        finally
-        {
-            _one.Release();
-        }
+            },
+            [],
+            cancel
+        );
+        return measured?.Document
+            ?? throw new OciException(
+                BuildErrors.HintsUnknown,
+                $"the layers have more than {LayerFactsStore.MaxEntries} files together, or paths that are too long"
+            );
     }
 
-    private LayerFacts Facts(Descriptor layer) =>
-        layers.Stored(layer.Digest) switch
+    private void MustBeRead(Descriptor layer)
+    {
+        if (layers.IsReadable(layer.Digest) is not { } readable)
         {
-            { Facts: { } facts } => facts,
-            null => throw new OciException(
+            throw new OciException(
                 BuildErrors.HintsUnknown,
                 $"the layer {layer.Digest} was not read yet; POST to this address has it read, which takes the right to push"
-            ),
-            _ => throw new OciException(
+            );
+        }
+
+        if (!readable)
+        {
+            throw new OciException(
                 BuildErrors.HintsUnknown,
                 $"the layer {layer.Digest} is no archive of files that can be read"
-            ),
-        };
+            );
+        }
+    }
 
     // Of an image that was built here more is known than it says itself.
     private (Platform Platform, bool SingleId)? Built(Image image) =>
