@@ -85,9 +85,16 @@ public sealed partial class BuildNode(
 
     /// <summary>What a node offers.</summary>
     internal static LeaseClaim ClaimOf(NodeOptions options, NodeAbilities abilities) =>
+        ClaimOf(options.Name, abilities) with
+        {
+            Labels = options.Labels,
+        };
+
+    /// <inheritdoc cref="ClaimOf(NodeOptions, NodeAbilities)"/>
+    public static LeaseClaim ClaimOf(string name, NodeAbilities abilities) =>
         new()
         {
-            Node = options.Name,
+            Node = name,
             Platforms = [.. abilities.Platforms.Select(p => p.ToString())],
             Microarchitectures = abilities.Microarchitectures.Count == 0 ? null : abilities.Microarchitectures,
             Recipes = abilities.RecipeTypes,
@@ -97,7 +104,6 @@ public sealed partial class BuildNode(
             Resources = abilities.Resources,
             Types = abilities.Types,
             LeaseSeconds = abilities.LeaseSeconds,
-            Labels = options.Labels,
         };
 
     // Whatever becomes of it, the next one gets its turn; but not at once, where this one could not even be begun.

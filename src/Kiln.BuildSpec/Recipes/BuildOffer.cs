@@ -28,6 +28,9 @@ public sealed record BuildOffer
     public required int DefaultTimeoutSeconds { get; init; }
     public required int MaxTimeoutSeconds { get; init; }
     public required int MaxQueueSeconds { get; init; }
+
+    /// <summary>Platforms of nodes that build for everybody, and not for their owners only.</summary>
+    public IReadOnlyList<Platform> SharedPlatforms { get; init; } = [];
 }
 
 /// <summary>What one node builds for.</summary>
@@ -38,4 +41,8 @@ public sealed record OfferedNode(
     string Name,
     IReadOnlyList<Platform> Platforms,
     IReadOnlyList<string> Microarchitectures
-);
+)
+{
+    /// <summary>All that it offers, lower levels included; null where no more is known than the above.</summary>
+    public LeaseClaim? Claim { get; init; }
+}

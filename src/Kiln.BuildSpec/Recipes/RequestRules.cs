@@ -202,6 +202,11 @@ public static class RequestRules
             }
         }
 
+        if (NodeFit.Refusal(request, recipe, offer) is { } lack)
+        {
+            throw new OciException(Invalid(lack));
+        }
+
         if (recipe.Type == RecipeTypes.Dockerfile)
         {
             CheckDockerfile(recipe.Text, request.Target);

@@ -72,6 +72,33 @@ public sealed class LeaseCredentialTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Two_who_have_only_their_own_nodes_each_get_their_own_build()
+    {
+        Server.Server.Services.GetRequiredService<NodeStatus>().Abilities = NodeAbilities.None(
+            "it builds nothing itself"
+        );
+        string[] users = ["all", "not-delete"];
+        foreach (var user in users)
+        {
+            using var nothing = await Node.ClaimAsync(AccessServer.Basic(user));
+            Assert.Equal(HttpStatusCode.NoContent, nothing.StatusCode);
+        }
+
+        foreach (var user in users)
+        {
+            await SubmitAsync(user, "team/app", 9);
+        }
+
+        foreach (var user in users)
+        {
+            Assert.Equal(
+                "9",
+                (string)(await Node.LeaseAsync(AccessServer.Basic(user))).Document["task"]!["args"]!["N"]!
+            );
+        }
+    }
+
+    [Fact]
     public async Task A_machine_token_for_leases_is_a_node_and_nothing_else()
     {
         using var issued = await Node.SendAsync(

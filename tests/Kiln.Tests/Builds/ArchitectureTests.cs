@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text.Json.Nodes;
 using Kiln.BuildSpec;
+using Kiln.Node;
 using Kiln.Tests.Registry;
 
 namespace Kiln.Tests.Builds;
@@ -116,6 +117,63 @@ public sealed class ArchitectureTests
         var said = await refused.Content.ReadAsStringAsync(Cancel);
         Assert.Contains("the nearest is the registry itself", said, StringComparison.Ordinal);
         Assert.Contains(lack, said, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("""{"network":"none"}""", "the nearest is two, which has the networks isolated and not none")]
+    [InlineData(
+        """{"backend":{"partition":"gpux"}}""",
+        "does not take the backend's partition=gpux, but partition=build, partition=gpu"
+    )]
+    [InlineData("""{"backend":{"qos":"high"}}""", "does not take the backend's qos=high")]
+    [InlineData(
+        """{"backend":{"partition":"gpu"},"resources":{"cpus":8}}""",
+        "has 4 of resources.cpus where 8 is asked for"
+    )]
+    public async Task What_nodes_have_only_between_them_is_refused_before_it_waits(string asked, string lack)
+    {
+        await using var server = await BuildServer.StartAsync();
+        server.Offer(NodeAbilities.None("it builds nothing itself"));
+        var wire = new WireNode(server.Http);
+        var one = JsonNode.Parse(Offer("linux/amd64"))!;
+        one["networks"] = new JsonArray("isolated", "none");
+        one["resources"] = new JsonObject { ["cpus"] = 8 };
+        var two = JsonNode.Parse(Offer("linux/arm64"))!;
+        two["node"] = "two";
+        two["networks"] = new JsonArray("isolated");
+        two["types"] = new JsonArray(
+            new JsonObject
+            {
+                ["resources"] = new JsonObject { ["cpus"] = 4 },
+                ["backend"] = new JsonObject { ["partition"] = new JsonArray("build", "gpu") },
+            }
+        );
+        foreach (var offer in new[] { one, two })
+        {
+            using var nothing = await wire.ClaimAsync(offer: offer.ToJsonString());
+            Assert.Equal(HttpStatusCode.NoContent, nothing.StatusCode);
+        }
+
+        var body = JsonNode.Parse(asked)!;
+        body["recipe"] = new JsonObject
+        {
+            ["mediaType"] = BuildMediaTypes.Dockerfile,
+            ["data"] = Convert.ToBase64String("FROM scratch\n"u8),
+        };
+        body["targets"] = new JsonArray(new JsonObject { ["platform"] = "linux/arm64" });
+        using var content = new StringContent(body.ToJsonString(), null, "application/json");
+        using var refused = await server.Http.PostAsync(
+            new Uri($"{BuildServer.Repository}/_build/v1/jobs", UriKind.Relative),
+            content,
+            Cancel
+        );
+
+        await refused.ShouldFailAsync(400, "BUILD_REQUEST_INVALID");
+        Assert.Contains(
+            lack,
+            (string)JsonNode.Parse(await refused.Content.ReadAsStringAsync(Cancel))!["errors"]![0]!["message"]!,
+            StringComparison.Ordinal
+        );
     }
 
     private static string Offer(string platform, string? micro = null) =>

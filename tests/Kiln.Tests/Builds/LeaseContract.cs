@@ -138,6 +138,40 @@ public abstract class LeaseContract
     }
 
     [Fact]
+    public async Task Who_joins_a_build_that_waits_may_wait_longer_than_who_came_first()
+    {
+        await using var server = await StartAsync(fakeTime: true);
+        var job = await server.SubmitAsync("?tag=1.0&queue=60");
+        server.Time!.Advance(TimeSpan.FromSeconds(50));
+        var joined = await server.SubmitAsync("?tag=1.0&queue=600");
+        Assert.Equal(job.Tasks[0].Execution, joined.Tasks[0].Execution);
+
+        server.Time.Advance(TimeSpan.FromSeconds(61));
+        await server.Sweep.SweepAsync(Cancel);
+        Assert.Equal(BuildStates.Queued, (await server.GetAsync(joined.Id)).State);
+
+        server.Time.Advance(TimeSpan.FromSeconds(600));
+        await server.Sweep.SweepAsync(Cancel);
+        Assert.Equal(FailureReasons.QueueExpired, (await server.GetAsync(joined.Id)).Reason);
+    }
+
+    [Fact]
+    public async Task What_comes_back_into_the_queue_waits_anew_and_each_time_no_longer()
+    {
+        await using var server = await StartAsync(fakeTime: true);
+        var job = await server.SubmitAsync("?tag=1.0&queue=60");
+        for (var i = 0; i < 3; i++)
+        {
+            server.Time!.Advance(TimeSpan.FromSeconds(40));
+            await server.Coordinator.GiveBackAsync(await server.Node.ClaimAsync(), Cancel);
+        }
+
+        server.Time!.Advance(TimeSpan.FromSeconds(61));
+        await server.Sweep.SweepAsync(Cancel);
+        Assert.Equal(FailureReasons.QueueExpired, (await server.GetAsync(job.Id)).Reason);
+    }
+
+    [Fact]
     public async Task Progress_stands_in_the_job()
     {
         await using var server = await StartAsync();

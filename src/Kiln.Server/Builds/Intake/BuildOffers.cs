@@ -26,6 +26,7 @@ internal sealed class BuildOffers(BuildOptions options, Builders builders)
                 DefaultTimeoutSeconds = options.DefaultTimeoutSeconds,
                 MaxTimeoutSeconds = options.MaxTimeoutSeconds,
                 MaxQueueSeconds = options.MaxQueueSeconds,
+                SharedPlatforms = (await builders.OfAsync(requester: null, cancel)).Platforms,
             }
             : throw new OciException(
                 BuildErrors.Disabled,

@@ -175,6 +175,7 @@ internal sealed class JobIntake(
             Refresh = full.Cache?.Policy == CachePolicies.Refresh,
             MaxAgeSeconds = Math.Min(full.Cache?.MaxAgeSeconds ?? options.ReuseSeconds, options.ReuseSeconds),
             QueueSeconds = full.QueueSeconds!.Value,
+            MayWaitWithOthers = full.Targets!.All(target => offer.SharedPlatforms.Contains(target.Platform)),
         };
     }
 

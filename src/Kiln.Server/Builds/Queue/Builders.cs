@@ -53,11 +53,17 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
         [
             .. own.Platforms.Count == 0
                 ? Array.Empty<OfferedNode>()
-                : [new OfferedNode("the registry itself", own.Platforms, own.Microarchitectures)],
+                :
+                [
+                    new OfferedNode("the registry itself", own.Platforms, own.Microarchitectures)
+                    {
+                        Claim = BuildNode.ClaimOf("the registry itself", own),
+                    },
+                ],
             .. database
                 .Read(c => Offers(c, requester))
                 .ConvertAll(PlatformLevels.Widen)
-                .Select(o => new OfferedNode(o.Node, [.. Platforms(o)], o.Microarchitectures ?? [])),
+                .Select(o => new OfferedNode(o.Node, [.. Platforms(o)], o.Microarchitectures ?? []) { Claim = o }),
         ];
     }
 

@@ -58,6 +58,11 @@ internal sealed class Enlistment(
         {
             var answer = answers[i] ?? new Answer(Queue(transaction, repository, plan, plan.Tasks[i], now), null);
             InsertTask(transaction, job, i + 1, plan.Tasks[i], answer);
+            if (answer.Cached is false)
+            {
+                WaitAsLong(transaction, answer.Execution, plan, now);
+            }
+
             Count(transaction, answer);
         }
 
@@ -157,7 +162,7 @@ internal sealed class Enlistment(
             return null;
         }
 
-        var running = Running(connection, repository, plan, task);
+        var running = Running(connection, repository, plan, task, now);
         if (running is not null)
         {
             return new Answer(running, Cached: false);
@@ -188,12 +193,19 @@ internal sealed class Enlistment(
 
     // One of the same key, with no less than this one asks for: with less it may fail where this one would not. What runs
     // may have looked its bases up before one of them moved.
-    private static string? Running(DbConnection connection, long repository, JobPlan plan, PlannedTask task) =>
+    private static string? Running(
+        DbConnection connection,
+        long repository,
+        JobPlan plan,
+        PlannedTask task,
+        long now
+    ) =>
         connection.Scalar<string>(
             """
             SELECT id FROM executions
             WHERE repository = @repository AND key = @key AND finished IS NULL AND shareable = 1 AND cancel = 0
                 AND (private_to IS NULL OR private_to = @by) AND (state = 'queued' OR @waits = 0)
+                AND (state <> 'queued' OR (queue_deadline > @now AND (requested_by = @by OR @others = 1)))
                 AND (cpus = @cpus OR (@cpus > 0 AND cpus > @cpus))
                 AND (memory_bytes = @memory OR (@memory > 0 AND memory_bytes > @memory))
                 AND (disk_bytes = @disk OR (@disk > 0 AND disk_bytes > @disk))
@@ -205,6 +217,8 @@ internal sealed class Enlistment(
                 ("key", task.Key),
                 ("by", plan.CreatedBy),
                 ("waits", plan.Trigger == JobTriggers.Base ? 1L : 0L),
+                ("now", now),
+                ("others", plan.MayWaitWithOthers ? 1L : 0L),
                 .. Needs(task.Task.Resources),
             ]
         );
@@ -266,15 +280,28 @@ internal sealed class Enlistment(
             ("cached", answer.Cached is true ? 1 : 0)
         );
 
+    // Who joins may wait longer than who came first.
+    private static void WaitAsLong(DbTransaction transaction, string execution, JobPlan plan, long now) =>
+        transaction.Run(
+            """
+            UPDATE executions SET queue_deadline = CASE WHEN queue_deadline < @now + @wait THEN @now + @wait ELSE queue_deadline END,
+                queue_wait = CASE WHEN queue_wait < @wait THEN @wait ELSE queue_wait END
+            WHERE id = @id AND (queue_deadline < @now + @wait OR queue_wait < @wait)
+            """,
+            ("id", execution),
+            ("now", now),
+            ("wait", plan.QueueSeconds * 1000L)
+        );
+
     private string Queue(DbTransaction transaction, long repository, JobPlan plan, PlannedTask task, long now)
     {
         var id = Ids.New(time);
         transaction.Run(
             """
             INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, network,
-                task, state, queued, queue_deadline, backend, microarchitecture, cpus, memory_bytes, disk_bytes, gpus)
+                task, state, queued, queue_deadline, queue_wait, backend, microarchitecture, cpus, memory_bytes, disk_bytes, gpus)
             VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @network, @task, 'queued', @now,
-                @deadline, @backend, @micro, @cpus, @memory, @disk, @gpus)
+                @deadline, @wait, @backend, @micro, @cpus, @memory, @disk, @gpus)
             """,
             [
                 ("id", id),
@@ -306,6 +333,7 @@ internal sealed class Enlistment(
                 ),
                 ("now", now),
                 ("deadline", now + (plan.QueueSeconds * 1000L)),
+                ("wait", plan.QueueSeconds * 1000L),
                 ("backend", Fitting.BackendOf(task.Task.Backend)),
                 .. Needs(task.Task.Resources),
             ]

@@ -106,7 +106,7 @@ internal sealed class Executions(Wakeups wakeups, TimeProvider time)
                 confinement = COALESCE(@confinement, confinement),
                 result_lease = COALESCE(@resultLease, result_lease), result_hash = COALESCE(@resultHash, result_hash),
                 not_before = @notBefore, finished = @finished,
-                queue_deadline = queue_deadline + CASE WHEN @state = 'queued' THEN @now - queued ELSE 0 END
+                queue_deadline = CASE WHEN @state = 'queued' THEN @now + queue_wait ELSE queue_deadline END
             WHERE id = @id
             """,
             ("id", id),

@@ -42,6 +42,12 @@ internal sealed record JobPlan
     /// <summary>Seconds since a result was built up to which it is the answer.</summary>
     public required int MaxAgeSeconds { get; init; }
 
+    /// <summary>
+    /// Whether it may wait for a build that somebody else has in the queue: not where only nodes of their own build, since
+    /// neither's node would then build for both.
+    /// </summary>
+    public bool MayWaitWithOthers { get; init; } = true;
+
     /// <summary>Seconds that it may wait for a node.</summary>
     public required int QueueSeconds { get; init; }
 }
