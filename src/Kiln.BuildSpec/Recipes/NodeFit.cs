@@ -18,7 +18,9 @@ internal static class NodeFit
             if (lacks.TrueForAll(l => l.Lacks.Count > 0))
             {
                 // Another network or fewer processors can be asked for; another platform is another product.
-                var (node, nearest) = lacks.MinBy(l => (l.Node.Platforms.Contains(target.Platform) ? 0 : 1, l.Lacks.Count));
+                var (node, nearest) = lacks.MinBy(l =>
+                    (l.Node.Platforms.Contains(target.Platform) ? 0 : 1, l.Lacks.Count)
+                );
                 return $"no build node here has all that is asked for {target.Platform}: the nearest is {node.Name}, which "
                     + string.Join(", and ", nearest);
             }

@@ -43,29 +43,31 @@ internal sealed partial class LayerFactsStore(Database database, IBlobStore stor
     private readonly CancellationTokenSource _stop = new();
 
     /// <summary>Has a blob read in the background.</summary>
-    public void Warm(Digest digest) => _ = WarmAsync(digest);
+    public void Warm(Digest digest) => TryWarm(digest, out _);
 
     /// <summary>
     /// Has a blob read in the background, when those asked for before are; one that turns out to be no layer is remembered
     /// as such.
     /// </summary>
-    /// <returns>When that was tried; null where too many wait.</returns>
-    public Task? WarmAsync(Digest digest)
+    /// <param name="tried">When that was tried.</param>
+    /// <returns>Whether there was room in the line.</returns>
+    public bool TryWarm(Digest digest, out Task tried)
     {
         if (_lined.TryGetValue(digest, out var lined))
         {
-            return lined;
+            tried = lined;
+            return true;
         }
 
         var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        _lined[digest] = done.Task;
+        tried = _lined[digest] = done.Task;
         if (_warm.Writer.TryWrite((digest, done)))
         {
-            return done.Task;
+            return true;
         }
 
         _lined.TryRemove(digest, out _);
-        return null;
+        return false;
     }
 
     /// <summary>

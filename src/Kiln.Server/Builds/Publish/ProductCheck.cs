@@ -97,21 +97,7 @@ internal sealed class ProductCheck(
             Digest = named.Digest,
             Size = staged.Content.Length,
         };
-        var hints = facts is not null
-            ? await layers.MeasureAsync(
-                info.Layers,
-                read => new MeasuredImage
-                {
-                    Subject = manifest,
-                    Platform = Platform.Parse(execution.Platform),
-                    User = config.User,
-                    SingleId = MeasuredImage.IsSingleId(result.Confinement),
-                    Layers = read,
-                },
-                facts,
-                cancel
-            )
-            : null;
+        var hints = facts is null ? null : await MeasureAsync(manifest, execution, info, facts, config, result, cancel);
         return (new Product(manifest, staged.Content, info, hints), null);
     }
 
@@ -137,6 +123,29 @@ internal sealed class ProductCheck(
 
         return (diffIds, measurable ? facts : null);
     }
+
+    private Task<(ImageHints InJob, HintsDocument Document)?> MeasureAsync(
+        Descriptor manifest,
+        ExecutionRow execution,
+        ManifestInfo info,
+        Dictionary<Digest, LayerFacts> facts,
+        ImageConfig config,
+        LeaseResult result,
+        CancellationToken cancel
+    ) =>
+        layers.MeasureAsync(
+            info.Layers,
+            read => new MeasuredImage
+            {
+                Subject = manifest,
+                Platform = Platform.Parse(execution.Platform),
+                User = config.User,
+                SingleId = MeasuredImage.IsSingleId(result.Confinement),
+                Layers = read,
+            },
+            facts,
+            cancel
+        );
 
     // What a node does not know of it cannot keep.
     private static ResolvedDependency? Unpinned(ExecutionRow execution, LeaseResult result)

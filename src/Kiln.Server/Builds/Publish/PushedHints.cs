@@ -54,11 +54,12 @@ internal sealed class PushedHints(
         {
             await Task.WhenAll(
                     unread.ConvertAll(d =>
-                        layers.WarmAsync(d)
-                        ?? throw new OciException(
-                            ErrorCodes.TooManyRequests,
-                            "too many layers wait to be read; ask again in a minute"
-                        )
+                        layers.TryWarm(d, out var tried)
+                            ? tried
+                            : throw new OciException(
+                                ErrorCodes.TooManyRequests,
+                                "too many layers wait to be read; ask again in a minute"
+                            )
                     )
                 )
                 .WaitAsync(wait, time, cancel);
