@@ -30,6 +30,9 @@ internal sealed partial class LeasedBuild(
     private readonly RegistryClient? _login = LeaseLogin.Client(lease, Rules(lease, options), options, time);
     private const int DeliveryTries = 20;
     private static readonly TimeSpan DeliveryPause = TimeSpan.FromSeconds(3);
+
+    // A node that stops does not wait longer for a registry that is away: the build is made anew.
+    private static readonly TimeSpan Farewell = TimeSpan.FromSeconds(30);
     private Func<Task>? _keepSteps;
 
     /// <summary>The time that was given to this process is up, however much of it the build could have had.</summary>
@@ -46,6 +49,8 @@ internal sealed partial class LeasedBuild(
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(lease.Task.TimeoutSeconds), time);
         using var late = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, TimeUp);
         using var any = CancellationTokenSource.CreateLinkedTokenSource(stop, late.Token, _report.Canceled);
+        using var over = new CancellationTokenSource(Timeout.InfiniteTimeSpan, time);
+        await using var stopping = stop.Register(() => over.CancelAfter(Farewell));
         _report.Begin();
         var reporting = _report.RunAsync();
         try
@@ -72,7 +77,7 @@ internal sealed partial class LeasedBuild(
             {
                 await _report.FinishAsync(reporting);
                 result = Classify(result, timeout.IsCancellationRequested);
-                var published = await DeliverAsync(result);
+                var published = await DeliverAsync(result, over.Token);
                 LogDone(log, lease.Execution, result.State, result.Reason ?? "");
                 await KeepStepsAsync(published);
             }
@@ -80,6 +85,10 @@ internal sealed partial class LeasedBuild(
         catch (LeaseLostException)
         {
             LogLost(log, lease.Execution);
+        }
+        catch (OperationCanceledException) when (over.IsCancellationRequested)
+        {
+            LogUnfinished(log, lease.Execution);
         }
         finally
         {
@@ -113,18 +122,18 @@ internal sealed partial class LeasedBuild(
     }
 
     // A product that took an hour must not be lost for a fault of a moment. Safe to repeat: the same result is taken once.
-    private async Task<bool> DeliverAsync(LeaseResult result)
+    private async Task<bool> DeliverAsync(LeaseResult result, CancellationToken over)
     {
         for (var left = DeliveryTries; ; left--)
         {
             try
             {
-                return await coordinator.CompleteAsync(lease, result, CancellationToken.None);
+                return await coordinator.CompleteAsync(lease, result, over);
             }
             catch (Exception e) when (left > 0 && MayPass(e))
             {
                 LogUndelivered(log, lease.Execution, e);
-                await Task.Delay(DeliveryPause, time);
+                await Task.Delay(DeliveryPause, time, over);
             }
         }
     }
@@ -320,6 +329,12 @@ internal sealed partial class LeasedBuild(
         Message = "The result of build {Execution} was not taken; it is sent again"
     )]
     private static partial void LogUndelivered(ILogger log, string execution, Exception exception);
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "The node stops, and the result of build {Execution} could not be delivered: the registry does not answer"
+    )]
+    private static partial void LogUnfinished(ILogger log, string execution);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Build {Execution} lost its lease and was dropped")]
     private static partial void LogLost(ILogger log, string execution);
