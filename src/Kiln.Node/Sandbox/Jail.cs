@@ -203,6 +203,11 @@ internal sealed class Jail : IDisposable
         var tasks = ProcessTree.TasksOf(_users.Uid) + limits.Processes + 64;
         List<string> arguments =
         [
+            // A build takes what is left: whoever waits for an answer, of the registry beside it or of anybody else on the
+            // machine, comes first.
+            "nice",
+            "-n",
+            "10",
             "prlimit",
             $"--nproc={Text(tasks)}",
             $"--fsize={Text(limits.DiskBytes)}",
