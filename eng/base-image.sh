@@ -12,7 +12,7 @@ oci_layout_from_tar() {
     gzip -n -c -4 <"$tar" >"$layout/layer"
     layer=$(blob_into_layout "$layout" "$layout/layer")
 
-    jq -n -c --arg diff_id "sha256:$diff_id" --argjson command "$command" --arg architecture "$(dpkg --print-architecture)" '{
+    jq -n -c --arg diff_id "sha256:$diff_id" --argjson command "$command" --arg architecture "${ARCH:-$(dpkg --print-architecture)}" '{
         architecture: $architecture, os: "linux", created: "1970-01-01T00:00:00Z",
         config: {Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], Cmd: $command},
         rootfs: {type: "layers", diff_ids: [$diff_id]},

@@ -114,6 +114,9 @@ public static class HintAnnotations
 
     /// <summary>For what an image is compiled, by archspec's name.</summary>
     public const string CpuTarget = "io.archspec.cpu.target";
+
+    /// <summary><c>true</c> where the image was built on a machine that emulated its processor; absent otherwise.</summary>
+    public const string Emulated = Prefix + "emulated";
     public const string UncompressedBlobSize = "ci.umo.uncompressed_blob_size";
     public const string BaseName = "org.opencontainers.image.base.name";
     public const string BaseDigest = "org.opencontainers.image.base.digest";

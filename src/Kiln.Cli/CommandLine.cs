@@ -14,6 +14,7 @@ internal static class CommandLine
             NodeVerb.Create(shell),
             BuildVerb.Create(shell),
             PushVerb.Create(shell),
+            PullVerb.Create(shell),
             MirrorVerb.Create(shell),
             JobsVerb.Create(shell),
             LogsVerb.Create(shell),

@@ -274,7 +274,15 @@ internal sealed partial class LeasedBuild(
         {
             try
             {
-                return await fetcher.FetchAsync(reference, Pinned(reference), _bases, _login, _rules, cancel);
+                return await fetcher.FetchAsync(
+                    reference,
+                    Microarchitecture(reference),
+                    Pinned(reference),
+                    _bases,
+                    _login,
+                    _rules,
+                    cancel
+                );
             }
             catch (RegistryException e)
                 when (e.Fault == RegistryFault.Unreachable
@@ -287,6 +295,10 @@ internal sealed partial class LeasedBuild(
             }
         }
     }
+
+    // A stage for the machine that builds is not for that of the target.
+    private string? Microarchitecture(BaseReference reference) =>
+        reference.Platform == lease.Task.Platform ? lease.Task.Microarchitecture : null;
 
     private Digest? Pinned(BaseReference reference) =>
         lease.Task.PinnedBases?.FirstOrDefault(p => p.Uri == UriOf(reference))?.Digest;

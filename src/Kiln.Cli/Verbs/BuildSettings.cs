@@ -13,7 +13,9 @@ internal sealed record BuildSettings
     public string? Context { get; init; }
     public required IReadOnlyDictionary<string, string> Args { get; init; }
     public required IReadOnlyDictionary<string, string> Labels { get; init; }
-    public required IReadOnlyList<Platform> Platforms { get; init; }
+
+    /// <summary>What to build for; null for what the registry builds by default.</summary>
+    public IReadOnlyList<BuildTarget>? Targets { get; init; }
     public required IReadOnlyList<SecretSource> Secrets { get; init; }
     public string? Target { get; init; }
     public string? Network { get; init; }
@@ -50,7 +52,7 @@ internal sealed record BuildSettings
         {
             Recipe = new RecipeSource { MediaType = input.Recipe.MediaType, Data = input.Recipe.Bytes },
             Contexts = input.Context is null ? null : [input.Context.Descriptor],
-            Targets = Platforms.Count == 0 ? null : [.. Platforms.Select(p => new BuildTarget { Platform = p })],
+            Targets = Targets,
             Args = Args.Count == 0 ? null : Args,
             Labels = Labels.Count == 0 ? null : Labels,
             Secrets = secrets.Count == 0 ? null : secrets,

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Cli.Progress;
 
 namespace Kiln.Cli.Verbs;
@@ -93,7 +94,10 @@ internal sealed class BuildVerb
             Context = parsed.GetValue(_recipe.Context),
             Args = RecipeOptions.Pairs(parsed.GetValue(_recipe.Args), "--build-arg", shell),
             Labels = RecipeOptions.Pairs(parsed.GetValue(_recipe.Labels), "--label", shell),
-            Platforms = RecipeOptions.PlatformsOf(parsed.GetValue(_recipe.Platforms)),
+            Targets = RecipeDefaults.Targets(
+                RecipeOptions.PlatformsOf(parsed.GetValue(_recipe.Platforms)).Select(p => p.ToString()),
+                RecipeOptions.MicroarchitecturesOf(parsed.GetValue(_recipe.Microarchitectures))
+            ),
             Secrets = [.. (parsed.GetValue(_secrets) ?? []).Select(SecretSource.Parse)],
             Target = parsed.GetValue(_recipe.TargetStage),
             Network = parsed.GetValue(_network),

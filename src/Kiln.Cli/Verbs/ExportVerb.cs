@@ -10,7 +10,7 @@ namespace Kiln.Cli.Verbs;
 /// <summary><c>kiln export</c>: images of a registry into an archive.</summary>
 internal static class ExportVerb
 {
-    private const string Docker = "docker";
+    internal const string Docker = "docker";
 
     public static Command Create(Shell shell)
     {
@@ -19,13 +19,7 @@ internal static class ExportVerb
             Description = "HOST/NAME:TAG, HOST/NAME@DIGEST, or HOST/NAME for all tags.",
         };
         var archive = new Argument<string>("archive") { Description = "A directory, or a file that ends in .tar." };
-        var format = new Option<string>("--format")
-        {
-            Description = "oci, an OCI image layout, or docker, a tar for docker load.",
-            HelpName = "oci|docker",
-            DefaultValueFactory = _ => "oci",
-        };
-        format.AcceptOnlyFromAmong("oci", Docker);
+        var format = FormatOption();
         var insecure = Connection.InsecureOption();
         var command = new Command("export", "Copy images of a registry into an archive.")
         {
@@ -44,12 +38,7 @@ internal static class ExportVerb
                         var reference = References.Target(parsed.GetRequiredValue(image), shell);
                         var path = parsed.GetRequiredValue(archive).TrimEnd('/');
                         var docker = parsed.GetRequiredValue(format) == Docker;
-                        var isTar = path.EndsWith(".tar", StringComparison.Ordinal);
-                        if (docker && !isTar)
-                        {
-                            throw CommandFailure.Usage("docker loads tars only; name a file that ends in .tar");
-                        }
-
+                        var isTar = IsTar(path, docker);
                         using var connection = Connection.Open(shell, parsed.GetValue(insecure));
                         var tags = await TagsAsync(connection, reference, transfer, parsed, cancel);
                         var export = new Export(
@@ -66,6 +55,23 @@ internal static class ExportVerb
         );
         return command;
     }
+
+    internal static Option<string> FormatOption()
+    {
+        var format = new Option<string>("--format")
+        {
+            Description = "oci, an OCI image layout, or docker, a tar for docker load.",
+            HelpName = "oci|docker",
+            DefaultValueFactory = _ => "oci",
+        };
+        format.AcceptOnlyFromAmong("oci", Docker);
+        return format;
+    }
+
+    /// <summary>Whether an archive is a tar, which it has to be for docker.</summary>
+    internal static bool IsTar(string path, bool docker) =>
+        path.EndsWith(".tar", StringComparison.Ordinal)
+        || (docker ? throw CommandFailure.Usage("docker loads tars only; name a file that ends in .tar") : false);
 
     private static async Task<IReadOnlyList<Tag>> TagsAsync(
         Connection connection,

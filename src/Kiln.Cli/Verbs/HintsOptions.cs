@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text;
+using Kiln.BuildSpec.Architectures;
 using Kiln.BuildSpec.Products;
 using Kiln.Client.Inspection;
 using Kiln.Client.Registry;
@@ -125,12 +126,12 @@ internal sealed class HintsOptions
         var children = manifest.Info.Manifests;
         var chosen =
             parsed.GetValue(Platform) is not { } text
-                ? PlatformChoice.Of(children, ExportVerb.OwnPlatform())
+                ? ImageChoice.Of(children, ExportVerb.OwnPlatform())
                     ?? children.FirstOrDefault(c =>
                         MediaTypes.IsImageManifest(c.MediaType) && c.Platform?.Os is not (null or "unknown")
                     )
             : Oci.Platform.TryParse(text, out var platform)
-                ? children.FirstOrDefault(c => c.Platform == platform) ?? PlatformChoice.Of(children, platform)
+                ? children.FirstOrDefault(c => c.Platform == platform) ?? ImageChoice.Of(children, platform)
             : throw CommandFailure.Usage($"'{text}' is no platform; write OS/ARCHITECTURE, for example linux/amd64");
         return chosen is not null
             ? await registry.GetManifestAsync(

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Kiln.BuildSpec.Architectures;
 using Kiln.Client;
 using Kiln.Client.Archives;
 using Kiln.Client.Copying;
@@ -128,7 +129,7 @@ internal static class PlatformManifest
     {
         for (var depth = 0; platform is not null && MediaTypes.IsIndex(manifest.Info.MediaType); depth++)
         {
-            var chosen = depth == MaxDepth ? null : PlatformChoice.Of(manifest.Info.Manifests, platform);
+            var chosen = depth == MaxDepth ? null : ImageChoice.Of(manifest.Info.Manifests, platform);
             manifest = chosen is null
                 ? throw new RegistryException(
                     RegistryFault.NotFound,

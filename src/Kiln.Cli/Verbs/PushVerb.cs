@@ -77,6 +77,10 @@ internal static class PushVerb
             RecipeAnnotations.Platforms,
             string.Join(',', RecipeOptions.PlatformsOf(parsed.GetValue(recipe.Platforms)))
         );
+        Add(
+            RecipeAnnotations.Microarchitectures,
+            string.Join(',', RecipeOptions.MicroarchitecturesOf(parsed.GetValue(recipe.Microarchitectures)))
+        );
         Add(RecipeAnnotations.Target, parsed.GetValue(recipe.TargetStage));
         Add(RecipeAnnotations.Timeout, parsed.GetValue(recipe.Timeout)?.ToString());
         foreach (var (key, value) in RecipeOptions.Pairs(parsed.GetValue(recipe.Args), "--build-arg", shell))

@@ -26,7 +26,18 @@ internal sealed class RecipeOptions
         new("--target") { Description = "The stage to build; the last one otherwise.", HelpName = "STAGE" };
 
     public Option<string[]> Platforms { get; } =
-        new("--platform") { Description = "What to build for, as os/architecture[/variant].", HelpName = "PLATFORM" };
+        new("--platform")
+        {
+            Description = "What to build for, as os/architecture[/variant]; several with commas make one index.",
+            HelpName = "PLATFORM",
+        };
+
+    public Option<string[]> Microarchitectures { get; } =
+        new("--microarchitecture")
+        {
+            Description = "Build for this micro-architecture too, by archspec's name, for example zen3.",
+            HelpName = "NAME",
+        };
 
     public Option<string[]> Labels { get; } =
         new("--label") { Description = "A label of the image.", HelpName = "KEY=VALUE" };
@@ -44,7 +55,7 @@ internal sealed class RecipeOptions
 
     public void AddTo(Command command)
     {
-        foreach (var option in new Option[] { File, Args, TargetStage, Platforms, Labels, Timeout })
+        foreach (var option in new Option[] { File, Args, TargetStage, Platforms, Microarchitectures, Labels, Timeout })
         {
             command.Add(option);
         }
@@ -77,15 +88,19 @@ internal sealed class RecipeOptions
 
     /// <summary>Reads platforms, each word one or several with commas.</summary>
     public static List<Platform> PlatformsOf(IEnumerable<string>? words) =>
+        [.. (words ?? []).SelectMany(word => word.Split(',', StringSplitOptions.TrimEntries)).Select(PlatformOf)];
+
+    /// <summary>Reads one platform.</summary>
+    public static Platform PlatformOf(string word) =>
+        Platform.TryParse(word, out var platform)
+            ? platform
+            : throw CommandFailure.Usage($"'{word}' is not a platform; write os/architecture, for example linux/amd64");
+
+    /// <summary>Reads names of micro-architectures, each word one or several with commas.</summary>
+    public static List<string> MicroarchitecturesOf(IEnumerable<string>? words) =>
         [
-            .. (words ?? [])
-                .SelectMany(word => word.Split(',', StringSplitOptions.TrimEntries))
-                .Select(word =>
-                    Platform.TryParse(word, out var platform)
-                        ? platform
-                        : throw CommandFailure.Usage(
-                            $"'{word}' is not a platform; write os/architecture, for example linux/amd64"
-                        )
-                ),
+            .. (words ?? []).SelectMany(word =>
+                word.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+            ),
         ];
 }

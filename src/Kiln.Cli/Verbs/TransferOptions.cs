@@ -46,9 +46,7 @@ internal sealed class TransferOptions
 
     /// <summary>The one platform that is wanted; null for all.</summary>
     public Platform? PlatformOf(ParseResult parsed) =>
-        parsed.GetValue(_platform) is not { } text ? null
-        : Platform.TryParse(text, out var platform) ? platform
-        : throw CommandFailure.Usage($"'{text}' is not a platform; write os/architecture, for example linux/amd64");
+        parsed.GetValue(_platform) is { } text ? RecipeOptions.PlatformOf(text) : null;
 
     /// <summary>Says what a copy did.</summary>
     public static string Say(CopyTally tally) =>

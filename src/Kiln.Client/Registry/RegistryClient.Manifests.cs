@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Headers;
+using Kiln.BuildSpec.Architectures;
 using Kiln.Client.Transport;
 using Kiln.Oci;
 
@@ -65,7 +66,17 @@ public sealed partial class RegistryClient
 
     /// <summary>The image that <paramref name="reference"/> means on <paramref name="platform"/>.</summary>
     /// <exception cref="RegistryException">Also where the index has no image for the platform.</exception>
-    public async Task<ResolvedImage> ResolveAsync(Reference reference, Platform platform, CancellationToken cancel)
+    public Task<ResolvedImage> ResolveAsync(Reference reference, Platform platform, CancellationToken cancel) =>
+        ResolveAsync(reference, platform, null, cancel);
+
+    /// <inheritdoc cref="ResolveAsync(Reference, Platform, CancellationToken)"/>
+    /// <param name="microarchitecture">What the machine is beyond its platform, by archspec's name; null where nothing is said.</param>
+    public async Task<ResolvedImage> ResolveAsync(
+        Reference reference,
+        Platform platform,
+        string? microarchitecture,
+        CancellationToken cancel
+    )
     {
         var at = reference;
         Digest? index = null;
@@ -79,7 +90,8 @@ public sealed partial class RegistryClient
 
             index ??= manifest.Digest;
             var chosen =
-                PlatformChoice.Of(manifest.Info.Manifests, platform) ?? throw NoPlatform(reference, platform, manifest);
+                ImageChoice.Of(manifest.Info.Manifests, platform, microarchitecture)
+                ?? throw NoPlatform(reference, platform, manifest);
             at = Pinned(reference, chosen.Digest);
         }
 

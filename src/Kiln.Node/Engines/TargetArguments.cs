@@ -2,29 +2,27 @@ using Kiln.BuildSpec;
 
 namespace Kiln.Node.Engines;
 
-/// <summary>How a recipe hears for what it is to compile, where that is more than the machine's family.</summary>
+/// <summary>How a recipe hears for what it is to compile.</summary>
 internal static class TargetArguments
 {
     /// <summary>The argument that has archspec's name, such as <c>zen3</c> or <c>x86_64_v3</c>.</summary>
     public const string Microarchitecture = "TARGETMICROARCHITECTURE";
 
     /// <summary>
-    /// The task with the arguments that its recipe names. An engine fills in those of its own machine otherwise; what the request
-    /// says stays.
+    /// The task with the arguments that its recipe names, in whichever engine it is built (build-extension, N-18). What the
+    /// request says stays. The build key has platform and micro-architecture, and so all that they are made of.
     /// </summary>
     public static LeaseTask With(LeaseTask task, string recipe)
     {
-        if (task.Platform.Variant is null && task.Microarchitecture is null)
-        {
-            return task;
-        }
-
+        var platform = task.Platform;
         var args = new Dictionary<string, string>(task.Args, StringComparer.Ordinal);
         foreach (
             var (name, value) in new[]
             {
-                ("TARGETPLATFORM", task.Platform.ToString()),
-                ("TARGETVARIANT", task.Platform.Variant ?? ""),
+                ("TARGETPLATFORM", platform.ToString()),
+                ("TARGETOS", platform.Os),
+                ("TARGETARCH", platform.Architecture),
+                ("TARGETVARIANT", platform.Variant ?? ""),
                 (Microarchitecture, task.Microarchitecture ?? ""),
             }
         )

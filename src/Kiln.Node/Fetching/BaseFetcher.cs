@@ -24,6 +24,7 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
     /// <summary>For one build: what it fetches stays until it lets go.</summary>
     public BaseHold Hold() => new(shelf);
 
+    /// <param name="microarchitecture">What is built for beyond the base's platform; null where that says all.</param>
     /// <param name="pinned">The digest of the very image that it has to be; null for the one that it is now.</param>
     /// <param name="login">Speaks to registries with the build's own logins; null where it has none.</param>
     /// <param name="rules">Where bases are had, and may not be; null for anywhere.</param>
@@ -31,6 +32,7 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
     /// <exception cref="FormatException">The reference is none, or the image is not one that can be built on.</exception>
     public async Task<FetchedBase> FetchAsync(
         BaseReference wanted,
+        string? microarchitecture,
         Digest? pinned,
         BaseHold hold,
         RegistryClient? login,
@@ -46,7 +48,7 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
 
         var place = rules?.Place(reference) ?? reference;
         place = pinned is null ? place : place with { Digest = pinned };
-        var image = await registry.ResolveAsync(place, wanted.Platform, cancel);
+        var image = await registry.ResolveAsync(place, wanted.Platform, microarchitecture, cancel);
         var info = image.Manifest.Info;
         if (info.LayerBytes > maxBytes)
         {

@@ -9,12 +9,12 @@ namespace Kiln.Tests.BuildSpec;
 public sealed class MicroarchitectureTests
 {
     private const string V2 = "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3";
-    private const string V3 = V2 + " avx avx2 bmi1 bmi2 f16c fma movbe";
+    private const string V3 = V2 + " avx avx2 bmi1 bmi2 f16c fma movbe xsave";
     private const string V4 = V3 + " avx512f avx512bw avx512cd avx512dq avx512vl";
     private const string Zen2 =
-        V3 + " aes pclmulqdq sse4a fsgsbase rdseed adx sha_ni clzero clflushopt xsavec xsaves clwb";
-    private const string Zen3 = Zen2 + " vaes vpclmulqdq";
-    private const string Skylake = V3 + " aes pclmulqdq rdrand fsgsbase rdseed adx clflushopt xsavec xsaves";
+        V3 + " aes pclmulqdq sse4a fsgsbase rdseed adx sha_ni clzero clflushopt xsavec xsaveopt clwb";
+    private const string Zen3 = Zen2 + " vaes vpclmulqdq pku";
+    private const string Skylake = V3 + " aes pclmulqdq rdrand fsgsbase rdseed adx clflushopt xsavec xsaveopt";
     private const string Cascade = Skylake + " avx512f avx512bw avx512cd avx512dq avx512vl clwb avx512_vnni";
 
     [Theory]
@@ -27,10 +27,28 @@ public sealed class MicroarchitectureTests
     [InlineData("amd64", "GenuineIntel", "", V3, "x86_64_v3")]
     [InlineData("amd64", "GenuineIntel", "", Skylake, "skylake")]
     [InlineData("amd64", "GenuineIntel", "", Cascade, "cascadelake")]
+    [InlineData("amd64", "GenuineIntel", "", "", "nocona")]
+    [InlineData("amd64", "GenuineIntel", "", V3 + " aes pclmulqdq rdrand", "haswell")]
+    [InlineData(
+        "amd64",
+        "GenuineIntel",
+        "",
+        Skylake + " avx_vnni sha_ni clwb rdpid gfni vaes vpclmulqdq movdiri movdir64b serialize waitpkg",
+        "alderlake"
+    )]
     // What Intel's flags say is no zen, whatever they are; and a maker that nobody knows has a level all the same.
     [InlineData("amd64", "GenuineIntel", "", Zen3, "x86_64_v3")]
     [InlineData("amd64", "HygonGenuine", "", Zen2, "x86_64_v3")]
     [InlineData("arm64", "", "0x41/0xd08", "fp asimd aes pmull sha1 sha2 crc32", "cortex_a72")]
+    // As Linux shows a Graviton4: version 9, without dit, which that demands.
+    [InlineData(
+        "arm64",
+        "",
+        "0x41/0xd4f",
+        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 asimddp "
+            + "sha512 sve asimdfhm uscat ilrcpc flagm sb paca pacg dcpodp sve2 flagm2 frint svei8mm svebf16 i8mm bf16 dgh rng bti",
+        "neoverse_v2"
+    )]
     [InlineData("arm64", "", "0x99/0x001", "fp asimd atomics crc32 asimdrdm dcpop", "armv8.2a")]
     [InlineData(
         "arm64",
@@ -54,6 +72,9 @@ public sealed class MicroarchitectureTests
     [Theory]
     [InlineData("x86_64", null)]
     [InlineData("core2", null)]
+    [InlineData("k10", null)]
+    [InlineData("mic_knl", "v3")]
+    [InlineData("ampere1", null)]
     [InlineData("nehalem", "v2")]
     [InlineData("haswell", "v3")]
     [InlineData("zen3", "v3")]

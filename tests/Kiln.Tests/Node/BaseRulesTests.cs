@@ -154,6 +154,7 @@ public sealed class BaseRulesTests
         var e = await Assert.ThrowsAsync<FormatException>(() =>
             fetcher.FetchAsync(
                 new Kiln.BuildSpec.Dockerfiles.BaseReference($"{registry.Host}/a:1", Platform.LinuxAmd64),
+                microarchitecture: null,
                 pinned: null,
                 fetcher.Hold(),
                 login: null,

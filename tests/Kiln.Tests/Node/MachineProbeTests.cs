@@ -113,8 +113,8 @@ public sealed class MachineProbeTests : IDisposable
     {
         const string processor =
             "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 7543\n"
-            + "flags\t\t: fpu cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 avx avx2 bmi1 bmi2 f16c fma movbe aes pclmulqdq sse4a "
-            + "fsgsbase rdseed adx sha_ni clzero clflushopt xsavec xsaves clwb vaes vpclmulqdq\n\n";
+            + "flags\t\t: fpu cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 avx avx2 bmi1 bmi2 f16c fma movbe xsave aes pclmulqdq sse4a "
+            + "fsgsbase rdseed adx sha_ni clzero clflushopt xsavec xsaveopt clwb vaes vpclmulqdq pku\n\n";
         Put("proc/cpuinfo", processor + processor.Replace(": 0\n", ": 1\n", StringComparison.Ordinal));
         Put("proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\n");
         Put("proc/sys/kernel/osrelease", "6.1.0-18-amd64\n");
