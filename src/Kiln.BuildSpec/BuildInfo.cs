@@ -10,6 +10,9 @@ public sealed record BuildInfo
     /// <summary>Empty where no engine is there: the registry then builds nothing.</summary>
     public required IReadOnlyList<string> Platforms { get; init; }
 
+    /// <summary>Those of <see cref="Platforms"/> that are built by emulation only; null where there are none.</summary>
+    public IReadOnlyList<string>? EmulatedPlatforms { get; init; }
+
     /// <summary>Names of archspec that may be asked for; null where there are none.</summary>
     public IReadOnlyList<string>? Microarchitectures { get; init; }
     public required IReadOnlyList<string> Outputs { get; init; }

@@ -68,6 +68,7 @@ public static class RecipeAnnotations
     public const string TriggerPush = "push";
     public const string Timeout = Prefix + "timeout";
     public const string Microarchitectures = Prefix + "microarchitectures";
+    public const string Emulation = Prefix + "emulation";
 
     /// <summary>Followed by the name of a build argument.</summary>
     public const string ArgPrefix = Prefix + "arg.";

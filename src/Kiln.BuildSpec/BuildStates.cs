@@ -85,6 +85,18 @@ public static class CachePolicies
     public const string None = "none";
 }
 
+/// <summary>Whether a build may be done on a machine that emulates its target's processor: <c>emulation</c>.</summary>
+public static class EmulationModes
+{
+    /// <summary>Where no node builds natively (the default).</summary>
+    public const string Allowed = "allowed";
+
+    /// <summary>Natively, or not at all.</summary>
+    public const string Denied = "denied";
+
+    public static bool IsKnown(string mode) => mode is Allowed or Denied;
+}
+
 /// <summary>What network a build's steps see: <c>network</c>.</summary>
 public static class NetworkModes
 {

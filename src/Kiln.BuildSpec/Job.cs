@@ -51,6 +51,9 @@ public sealed record JobTask
     public required int Attempt { get; init; }
     public string? Node { get; init; }
 
+    /// <summary>True where its steps ran, or run, on a machine that emulates the target's processor.</summary>
+    public bool? Emulated { get; init; }
+
     /// <summary>The build key (build-extension, "Caching and dedupe").</summary>
     public required string Key { get; init; }
 
@@ -105,6 +108,9 @@ public sealed record BuildConfinement
     public int? Processes { get; init; }
     public int? TimeoutSeconds { get; init; }
     public string? Engine { get; init; }
+
+    /// <summary>What ran the programs of another family of processors, with its version; null where none were emulated.</summary>
+    public string? Emulation { get; init; }
 }
 
 /// <summary>What a finished image is good for, measured from its layers.</summary>
@@ -174,6 +180,9 @@ public sealed record JobResultOutput
     public required string Platform { get; init; }
     public required string Format { get; init; }
     public required Descriptor Manifest { get; init; }
+
+    /// <inheritdoc cref="JobTask.Emulated"/>
+    public bool? Emulated { get; init; }
     public long? UnpackedBytes { get; init; }
     public long? Files { get; init; }
 

@@ -28,6 +28,9 @@ public sealed record JobRequest
     /// <summary><c>isolated</c> (default), <c>none</c> or <c>host</c>.</summary>
     public string? Network { get; init; }
 
+    /// <summary><see cref="EmulationModes"/>; null lets the registry decide.</summary>
+    public string? Emulation { get; init; }
+
     /// <summary>Seconds that the build may run.</summary>
     public int? TimeoutSeconds { get; init; }
 

@@ -8,6 +8,12 @@ public sealed record LeaseClaim
     /// <summary>What the node calls itself; who it is, its credential says.</summary>
     public required string Node { get; init; }
     public required IReadOnlyList<string> Platforms { get; init; }
+
+    /// <summary>
+    /// Platforms whose programs it runs by emulation: it gets them only where that is allowed, and where no node that builds them
+    /// natively is there. Null where there are none.
+    /// </summary>
+    public IReadOnlyList<string>? EmulatedPlatforms { get; init; }
     public required IReadOnlyList<string> Recipes { get; init; }
     public required IReadOnlyList<string> Outputs { get; init; }
 
@@ -192,6 +198,9 @@ public sealed record LeaseTask
 
     /// <summary>Which image each base is, by the name that the recipe has for it; others are looked up.</summary>
     public IReadOnlyList<ResolvedDependency>? PinnedBases { get; init; }
+
+    /// <summary><see cref="EmulationModes.Denied"/> where it must not be built by emulation; null otherwise.</summary>
+    public string? Emulation { get; init; }
 
     /// <summary>What the build needs; of memory and disk it may not use more.</summary>
     public BuildResources? Resources { get; init; }

@@ -92,6 +92,9 @@ public sealed record ProvenanceParameters
     public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
     public string? Target { get; init; }
     public required string Network { get; init; }
+
+    /// <summary><c>denied</c> where it was not to be built by emulation.</summary>
+    public string? Emulation { get; init; }
     public ReproducibleOptions? Reproducible { get; init; }
     public required int TimeoutSeconds { get; init; }
 
@@ -111,6 +114,9 @@ public sealed record ProvenanceCircumstances
     /// <summary>Who built, by its credential.</summary>
     public string? Node { get; init; }
     public required int Attempt { get; init; }
+
+    /// <summary>True where the node offered the platform as one that it emulates; how, its confinement says.</summary>
+    public bool? Emulated { get; init; }
 
     /// <summary>As the node reports it.</summary>
     public string? Engine { get; init; }

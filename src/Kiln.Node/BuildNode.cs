@@ -96,6 +96,10 @@ public sealed partial class BuildNode(
         {
             Node = name,
             Platforms = [.. abilities.Platforms.Select(p => p.ToString())],
+            EmulatedPlatforms =
+                abilities.EmulatedPlatforms.Count == 0
+                    ? null
+                    : [.. abilities.EmulatedPlatforms.Select(p => p.ToString())],
             Microarchitectures = abilities.Microarchitectures.Count == 0 ? null : abilities.Microarchitectures,
             Recipes = abilities.RecipeTypes,
             Outputs = [BuildOutput.Oci],

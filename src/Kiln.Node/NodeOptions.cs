@@ -15,6 +15,9 @@ public sealed record NodeOptions
     public bool Unsafe { get; init; }
     public bool AllowHostNetwork { get; init; }
 
+    /// <summary>Whether it builds for platforms whose programs this machine runs by emulation.</summary>
+    public bool AllowEmulation { get; init; } = true;
+
     /// <summary>On a stop the lease is left as it is, for whoever started this process to judge; else it is given back.</summary>
     public bool LeavesLease { get; init; }
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];

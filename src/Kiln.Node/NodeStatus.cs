@@ -38,6 +38,9 @@ public sealed record NodeAbilities
     /// <summary>The first one is the default of a request that names none.</summary>
     public required IReadOnlyList<Platform> Platforms { get; init; }
 
+    /// <summary>Others, whose programs are run by emulation.</summary>
+    public IReadOnlyList<Platform> EmulatedPlatforms { get; init; } = [];
+
     /// <summary>Names of archspec for which it builds, the most special first.</summary>
     public IReadOnlyList<string> Microarchitectures { get; init; } = [];
 

@@ -195,6 +195,9 @@ public sealed record BuildOptions
     /// <summary>Whether a request may ask for the host's network.</summary>
     public bool AllowHostNetwork { get; init; }
 
+    /// <summary>Whether builds may be done by emulation, here and on nodes elsewhere.</summary>
+    public bool AllowEmulation { get; init; } = true;
+
     /// <summary>Registries, as <c>host[:port]</c>, that are spoken to without TLS. Loopback always is.</summary>
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
 

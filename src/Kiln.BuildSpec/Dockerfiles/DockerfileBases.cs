@@ -14,6 +14,7 @@ public sealed class DockerfileBases
     private readonly Dockerfile _file;
     private readonly Dictionary<string, string> _variables;
     private readonly Platform _target;
+    private readonly Platform _build;
     private readonly int _last;
 
     /// <param name="file">The recipe.</param>
@@ -32,6 +33,7 @@ public sealed class DockerfileBases
     {
         _file = file;
         _target = target;
+        _build = build;
         _last = stage;
         _variables = PlatformVariables(target, build);
         foreach (var arg in file.GlobalArgs)
@@ -94,8 +96,12 @@ public sealed class DockerfileBases
                 replaced[use.Instruction] = use.Replace(raw, rename(reference));
             }
         );
-        // --platform was honoured when the base was resolved.
-        foreach (var stage in _file.Stages.Where(s => s.Platform is not null && !replaced.ContainsKey(s.From)))
+        // --platform was honoured when the base was resolved, and engines want it again only where it is another machine's.
+        foreach (
+            var stage in _file
+                .Stages.Take(_last + 1)
+                .Where(s => (s.Platform is not null || IsForeign) && !replaced.ContainsKey(s.From))
+        )
         {
             replaced[stage.From] = From(stage, stage.Image);
         }
@@ -208,8 +214,14 @@ public sealed class DockerfileBases
             .FirstOrDefault(o => o.StartsWith("from=", StringComparison.Ordinal))
             ?["from=".Length..];
 
-    private static string From(DockerfileStage stage, string image) =>
-        stage.Name is null ? $"FROM {image}" : $"FROM {image} AS {stage.Name}";
+    // Each stage says it: in some engines what one says counts for those after it too.
+    private string From(DockerfileStage stage, string image)
+    {
+        var platform = IsForeign ? $"--platform={StagePlatform(stage) with { Variant = null }} " : "";
+        return stage.Name is null ? $"FROM {platform}{image}" : $"FROM {platform}{image} AS {stage.Name}";
+    }
+
+    private bool IsForeign => _target.Os != _build.Os || _target.Architecture != _build.Architecture;
 
     private bool IsStage(string name, int before) =>
         _file.Stages.Take(before).Any(s => string.Equals(s.Name, name, StringComparison.OrdinalIgnoreCase));

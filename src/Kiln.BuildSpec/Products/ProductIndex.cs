@@ -8,7 +8,14 @@ namespace Kiln.BuildSpec.Products;
 /// <summary>One image of a job, on its way into the index.</summary>
 /// <param name="Microarchitecture">For what it was compiled, by archspec's name; null where that is its family.</param>
 /// <param name="Hints">What was measured of it; null where that could not be.</param>
-public sealed record ProductEntry(Descriptor Manifest, Platform Platform, string? Microarchitecture, ImageHints? Hints);
+/// <param name="Emulated">Whether its steps ran on a machine that emulated its processor.</param>
+public sealed record ProductEntry(
+    Descriptor Manifest,
+    Platform Platform,
+    string? Microarchitecture,
+    ImageHints? Hints,
+    bool Emulated
+);
 
 /// <summary>
 /// The index that a job's tags point at: always an index, so that a tag keeps its shape; the generic image first, so
@@ -55,6 +62,11 @@ public static class ProductIndex
             var measured = all.GetValueOrDefault(HintAnnotations.CpuTarget);
             all[HintAnnotations.CpuTarget] =
                 IsLevel(micro) && IsLevel(measured) && string.CompareOrdinal(measured, micro) > 0 ? measured! : micro;
+        }
+
+        if (product.Emulated)
+        {
+            all[HintAnnotations.Emulated] = "true";
         }
 
         return all.Count == 0 ? null : all;

@@ -18,6 +18,7 @@ public static class ProvenanceFacts
             Labels = Sorted(task.Labels),
             Target = task.Target,
             Network = task.Network,
+            Emulation = task.Emulation,
             Reproducible =
                 task.SourceDateEpoch is null && task.PinnedBases is null
                     ? null

@@ -8,6 +8,12 @@ public sealed record BuildOffer
     /// <summary>The first one is the default of a request that names none.</summary>
     public required IReadOnlyList<Platform> Platforms { get; init; }
 
+    /// <summary>Those that somebody builds by emulation; none where that is not allowed.</summary>
+    public IReadOnlyList<Platform> EmulatedPlatforms { get; init; } = [];
+
+    /// <summary>False where whoever accepts the request wants no emulation.</summary>
+    public bool AllowsEmulation { get; init; } = true;
+
     /// <summary>Names of archspec for which somebody builds, those that run on them included.</summary>
     public IReadOnlyList<string> Microarchitectures { get; init; } = [];
 

@@ -54,7 +54,9 @@ internal static class NodeFit
     private static List<string> Lacks(LeaseClaim claim, OfferedType type, JobRequest full, BuildTarget target)
     {
         var lacks = new List<string>();
-        var platforms = type.Platforms ?? claim.Platforms;
+        IReadOnlyList<string> emulated =
+            claim.Types is null && full.Emulation != EmulationModes.Denied ? claim.EmulatedPlatforms ?? [] : [];
+        string[] platforms = [.. type.Platforms ?? claim.Platforms, .. emulated];
         if (!platforms.Contains(target.Platform.ToString(), StringComparer.Ordinal))
         {
             lacks.Add($"builds for {string.Join(", ", platforms)}");

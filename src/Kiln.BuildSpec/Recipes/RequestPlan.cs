@@ -47,6 +47,7 @@ public static class RequestPlan
             Labels = full.Labels!,
             SecretIds = [.. full.Secrets!.Select(s => s.Id).Order(StringComparer.Ordinal)],
             Network = full.Network!,
+            Emulation = full.Emulation == EmulationModes.Denied ? EmulationModes.Denied : null,
             TimeoutSeconds = full.TimeoutSeconds!.Value,
             SourceDateEpoch = full.Reproducible?.SourceDateEpoch,
             PinnedBases = full.Reproducible?.Bases is { Count: > 0 } pinned ? pinned : null,

@@ -68,13 +68,23 @@ public static class RequestRules
             s => Invalid(TargetRules.Contradiction(s.Request.Targets!.First(BuildTargets.Contradicts)))
         ),
         (
+            s => s.Request.Emulation is { } emulation && !EmulationModes.IsKnown(emulation),
+            s => Invalid($"'{s.Request.Emulation}' is not a word for emulation; use allowed or denied")
+        ),
+        (
             // A node that cannot say for what it compiles must not be asked to: the result would claim what it is not.
-            s => s.Request.Targets!.Any(t => !TargetRules.IsHad(t, s.Offer)),
+            s => s.Request.Targets!.Any(t => !TargetRules.IsHad(t, s.Request.Emulation, s.Offer)),
             s =>
                 Unsupported(
                     BuildErrors.PlatformUnsupported,
-                    TargetRules.Refusal(s.Request.Targets!.First(t => !TargetRules.IsHad(t, s.Offer)), s.Offer),
-                    [.. s.Offer.Platforms.Select(p => p.ToString()), .. s.Offer.Microarchitectures]
+                    TargetRules.Refusal(
+                        s.Request.Targets!.First(t => !TargetRules.IsHad(t, s.Request.Emulation, s.Offer)),
+                        s.Offer
+                    ),
+                    [
+                        .. s.Offer.Platforms.Concat(s.Offer.EmulatedPlatforms).Distinct().Select(p => p.ToString()),
+                        .. s.Offer.Microarchitectures,
+                    ]
                 )
         ),
         (

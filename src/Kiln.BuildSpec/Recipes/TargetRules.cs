@@ -7,8 +7,12 @@ namespace Kiln.BuildSpec.Recipes;
 internal static class TargetRules
 {
     /// <summary>Whether one node builds for the platform and the micro-architecture both.</summary>
-    public static bool IsHad(BuildTarget target, BuildOffer offer) =>
-        offer.Platforms.Contains(target.Platform)
+    /// <param name="emulation">What the request says of it.</param>
+    public static bool IsHad(BuildTarget target, string? emulation, BuildOffer offer) =>
+        (
+            offer.Platforms.Contains(target.Platform)
+            || (emulation != EmulationModes.Denied && offer.EmulatedPlatforms.Contains(target.Platform))
+        )
         && (
             BuildTargets.Finer(target.Platform, target.Microarchitecture) is not { } finer
             || offer.Microarchitectures.Contains(finer, StringComparer.Ordinal)
@@ -19,10 +23,16 @@ internal static class TargetRules
         var what = BuildTargets.Finer(target.Platform, target.Microarchitecture) is { } finer
             ? $"the micro-architecture {finer}"
             : target.Platform.ToString();
+        if (offer.EmulatedPlatforms.Contains(target.Platform) && what == target.Platform.ToString())
+        {
+            return $"{what} is built here by emulation only, and the request says emulation: denied; leave that out";
+        }
+
+        var denied = offer.AllowsEmulation ? "" : ", and emulation is not allowed here";
         var nearest = offer.Nodes.MaxBy(node => Nearness(node, target));
         return nearest is null
-            ? $"no build node here builds for {what}"
-            : $"no build node here builds for {what}; the nearest is {nearest.Name}, {Lack(nearest, target)}";
+            ? $"no build node here builds for {what}{denied}"
+            : $"no build node here builds for {what}; the nearest is {nearest.Name}, {Lack(nearest, target)}{denied}";
     }
 
     public static string Contradiction(BuildTarget target) =>

@@ -37,6 +37,12 @@ public static class TaskKey
             ["network"] = task.Network,
             ["sourceDate"] = task.SourceDateEpoch?.ToString(CultureInfo.InvariantCulture) ?? "",
         };
+        // What was built by emulation must not answer who does not want it.
+        if (task.Emulation is { } emulation)
+        {
+            options["emulation"] = emulation;
+        }
+
         foreach (var (name, value) in task.Labels)
         {
             options["label." + name] = value;

@@ -67,6 +67,9 @@ internal static class InfoVerb
                     "builds",
                     info.Platforms.Count == 0 ? $"nothing: {info.Unavailable}" : string.Join(", ", info.Platforms),
                 ],
+                .. info.EmulatedPlatforms is { Count: > 0 } emulated
+                    ? new[] { new[] { "by emulation only", string.Join(", ", emulated) } }
+                    : [],
                 .. info.Microarchitectures is { Count: > 0 } micros
                     ? new[] { new[] { "micro-architectures", string.Join(", ", micros) } }
                     : [],

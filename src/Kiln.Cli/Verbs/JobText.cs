@@ -78,7 +78,11 @@ internal static class JobText
     {
         var phase = task.Phase is null ? "" : $", {task.Phase}";
         var progress = task.Progress is null ? "" : $": {task.Progress}";
-        yield return ["task", $"{task.Id} {task.Platform} {task.Format}: {task.State}{phase}{progress}"];
+        yield return
+        [
+            "task",
+            $"{task.Id} {task.Platform} {task.Format}{(task.Emulated is true ? " (emulated)" : "")}: {task.State}{phase}{progress}",
+        ];
         yield return ["key", task.Key];
         yield return ["execution", $"{task.Execution}{(task.Shared ? " (shared with another job)" : "")}"];
         yield return ["attempt", $"{task.Attempt}{(task.Node is null ? "" : $" on {task.Node}")}"];
@@ -114,7 +118,8 @@ internal static class JobText
         [
             "confinement",
             $"isolation {confinement.Isolation}, root {confinement.Root}, network {confinement.Network}, "
-                + $"limits {confinement.Limits}{(confinement.Engine is null ? "" : $", {confinement.Engine}")}",
+                + $"limits {confinement.Limits}{(confinement.Engine is null ? "" : $", {confinement.Engine}")}"
+                + (confinement.Emulation is null ? "" : $", emulated by {confinement.Emulation}"),
         ];
         yield return
         [

@@ -58,6 +58,8 @@ internal static class NodeProbe
                 ["overlay in user namespaces", YesNo(limits.OverlayInUserNamespaces)],
                 ["/dev/fuse", YesNo(limits.Fuse)],
                 ["seccomp", YesNo(limits.Seccomp)],
+                ["emulators", machine.Emulators.Count == 0 ? "none" : string.Join(", ", machine.Emulators)],
+                ["emulators in user namespaces", YesNo(limits.EmulatorsInUserNamespaces)],
                 ["control groups of version 2", YesNo(limits.UnifiedControlGroups)],
                 ["programs", report.Programs.Count == 0 ? "none" : string.Join(", ", report.Programs)],
                 .. Builds(report),
@@ -85,6 +87,9 @@ internal static class NodeProbe
         return
         [
             ["builds", string.Join(", ", offer.Platforms)],
+            .. offer.EmulatedPlatforms is { } emulated
+                ? new[] { new[] { "by emulation", string.Join(", ", emulated) } }
+                : [],
             .. offer.Microarchitectures is { } micros
                 ? new[] { new[] { "builds for", string.Join(", ", micros) } }
                 : [],

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text;
+using Kiln.BuildSpec;
 using Kiln.Client;
 using Kiln.Client.Transport;
 using Kiln.Node;
@@ -49,12 +50,21 @@ internal static class NodeVerb
         Description = "Build what asks for the host's network.",
     };
 
+    private static readonly Option<string> Emulation = new("--emulation")
+    {
+        Description = "Whether to build for platforms that this machine has to emulate.",
+        HelpName = "allowed|denied",
+        DefaultValueFactory = _ => EmulationModes.Allowed,
+    };
+
     private static readonly Option<bool> Probe = new("--probe")
     {
         Description = "Say what this machine is, what it could build and what it lacks, and end.",
     };
 
     private static readonly Option<bool> Json = new("--json") { Description = "With --probe: as JSON." };
+
+    static NodeVerb() => Emulation.AcceptOnlyFromAmong(EmulationModes.Allowed, EmulationModes.Denied);
 
     public static Command Create(Shell shell)
     {
@@ -74,6 +84,7 @@ internal static class NodeVerb
             Labels,
             UnsafeBuilds,
             HostNetwork,
+            Emulation,
             Probe,
             Json,
             insecure,
@@ -130,6 +141,7 @@ internal static class NodeVerb
             Labels = LabelsOf(parsed.GetValue(Labels) ?? []),
             Unsafe = parsed.GetValue(UnsafeBuilds),
             AllowHostNetwork = parsed.GetValue(HostNetwork),
+            AllowEmulation = parsed.GetValue(Emulation) == EmulationModes.Allowed,
             InsecureRegistries = spoken,
         };
         var remote = host is null

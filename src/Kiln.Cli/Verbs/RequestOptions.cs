@@ -58,6 +58,13 @@ internal sealed class RequestOptions
         HelpName = "SECONDS",
     };
 
+    private readonly Option<string?> _emulation = new("--emulation")
+    {
+        Description =
+            "denied: build on machines whose processor is the target's, or not at all. allowed: where there is none, by emulation too.",
+        HelpName = "allowed|denied",
+    };
+
     private readonly Option<string?> _tagPolicy = new("--tag-policy")
     {
         Description =
@@ -73,6 +80,7 @@ internal sealed class RequestOptions
     public RequestOptions()
     {
         _cache.AcceptOnlyFromAmong(CachePolicies.Reuse, CachePolicies.Refresh, CachePolicies.None);
+        _emulation.AcceptOnlyFromAmong(EmulationModes.Allowed, EmulationModes.Denied);
         _tagPolicy.AcceptOnlyFromAmong(TagPolicies.CreateOnly, TagPolicies.IfUnchanged);
     }
 
@@ -92,6 +100,7 @@ internal sealed class RequestOptions
                     _maxAge,
                     _queue,
                     _epoch,
+                    _emulation,
                     _tagPolicy,
                     _partial,
                 ]
@@ -122,6 +131,7 @@ internal sealed class RequestOptions
             Cache = Cache(parsed),
             QueueSeconds = parsed.GetValue(_queue),
             Reproducible = epoch is null ? null : new ReproducibleOptions { SourceDateEpoch = epoch },
+            Emulation = parsed.GetValue(_emulation),
             TagPolicy = parsed.GetValue(_tagPolicy),
             Partial = parsed.GetValue(_partial) ? true : null,
             // A registry that ignores one of these would do something else than what was asked for.
@@ -129,6 +139,7 @@ internal sealed class RequestOptions
                 ("resources", asked),
                 ("backend", backend.Count > 0),
                 ("reproducible", epoch is not null),
+                ("emulation", parsed.GetValue(_emulation) == EmulationModes.Denied),
                 ("tagPolicy", parsed.GetValue(_tagPolicy) is not null)
             ),
         };

@@ -86,6 +86,7 @@ internal sealed class Rebuild(RegistryClient registry, BuildClient builds, Remot
             Target = asked.Target ?? "",
             Tags = [],
             Network = asked.Network,
+            Emulation = asked.Emulation,
             TimeoutSeconds = asked.TimeoutSeconds,
             Cache = new CacheOptions { Policy = CachePolicies.None },
             Reproducible = new ReproducibleOptions

@@ -39,6 +39,9 @@ public sealed record EngineAbilities
 {
     public required IReadOnlyList<string> RecipeTypes { get; init; }
     public required IReadOnlyList<Platform> Platforms { get; init; }
+
+    /// <summary>Others, whose programs are run by emulation.</summary>
+    public IReadOnlyList<Platform> EmulatedPlatforms { get; init; } = [];
     public required IReadOnlyList<string> Networks { get; init; }
 
     /// <summary>Whether steps of earlier builds of a repository can be used again.</summary>

@@ -81,6 +81,11 @@ public sealed partial class LocalLauncher : ILauncher
         _jail.Prepare(probe.NetworkFor(NetworkModes.Isolated), _limits);
         _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
         LogReady(_log, probe.Name, Network(probe));
+        foreach (var emulator in probe.Emulators)
+        {
+            LogEmulates(_log, emulator.Platform.ToString(), emulator.Name);
+        }
+
         var machine = Processor.Read(MachineRoot.This, MachineProbe.HostArchitecture);
         return new NodeAbilities
         {
@@ -91,6 +96,7 @@ public sealed partial class LocalLauncher : ILauncher
                     p == BuildahProbe.HostPlatform ? PlatformLevels.Below(machine.Platform) : [p]
                 ),
             ],
+            EmulatedPlatforms = _engine.Abilities.EmulatedPlatforms,
             Microarchitectures = machine.Names,
             RecipeTypes = _engine.Abilities.RecipeTypes,
             Networks = _engine.Abilities.Networks,
@@ -159,6 +165,7 @@ public sealed partial class LocalLauncher : ILauncher
                 _directory.Root,
                 _limits,
                 _options.AllowHostNetwork,
+                _options.AllowEmulation,
                 either.Token
             );
         }
@@ -184,6 +191,9 @@ public sealed partial class LocalLauncher : ILauncher
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Building with {Engine}, network {Network}")]
     private static partial void LogReady(ILogger log, string engine, string network);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Building for {Platform} too, by emulation with {Emulator}")]
+    private static partial void LogEmulates(ILogger log, string platform, string emulator);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Nothing is built here: {Why}")]
     private static partial void LogUnavailable(ILogger log, string why);

@@ -19,6 +19,9 @@ public sealed record MachineFacts
 
     /// <summary>The version of the C library; null where it is another than glibc.</summary>
     public string? Glibc { get; init; }
+
+    /// <summary>Programs that run those of other families of processors, such as <c>qemu-aarch64-static</c>.</summary>
+    public IReadOnlyList<string> Emulators { get; init; } = [];
     public IReadOnlyList<GpuFacts> Gpus { get; init; } = [];
     public required KernelLimits Limits { get; init; }
 }
@@ -51,6 +54,9 @@ public sealed record KernelLimits
 
     /// <summary>Whether overlay file systems can be mounted in a user namespace (Linux 5.11).</summary>
     public bool OverlayInUserNamespaces { get; init; }
+
+    /// <summary>Whether a user namespace can have emulators of its own (binfmt_misc, Linux 6.7).</summary>
+    public bool EmulatorsInUserNamespaces { get; init; }
 
     /// <summary>Whether <c>/dev/fuse</c> is there.</summary>
     public bool Fuse { get; init; }

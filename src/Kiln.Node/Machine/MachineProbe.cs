@@ -8,6 +8,7 @@ namespace Kiln.Node.Machine;
 internal static partial class MachineProbe
 {
     private static readonly Version OverlayKernel = new(5, 11);
+    private static readonly Version EmulatorKernel = new(6, 7);
 
     public static string HostArchitecture { get; } =
         RuntimeInformation.OSArchitecture == Architecture.Arm64 ? "arm64" : "amd64";
@@ -29,6 +30,7 @@ internal static partial class MachineProbe
             MemoryBytes = Processor.Memory(root),
             Kernel = kernel,
             Glibc = root == MachineRoot.This ? GlibcVersion() : null,
+            Emulators = [.. Emulator.Programs(architecture).Where(name => root.Has($"usr/bin/{name}"))],
             Gpus = Gpus.Read(root),
             Limits = Limits(root, kernel, user, uid),
         };
@@ -46,6 +48,7 @@ internal static partial class MachineProbe
             OverlayInUserNamespaces =
                 root.Lines("proc/filesystems").Any(l => l.EndsWith("overlay", StringComparison.Ordinal))
                 && KernelVersion(kernel) >= OverlayKernel,
+            EmulatorsInUserNamespaces = KernelVersion(kernel) >= EmulatorKernel,
             Fuse = root.Has("dev/fuse"),
             Seccomp = root.Has("proc/sys/kernel/seccomp/actions_avail"),
             UnifiedControlGroups = root.Has("sys/fs/cgroup/cgroup.controllers"),

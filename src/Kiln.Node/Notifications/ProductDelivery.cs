@@ -49,7 +49,13 @@ internal sealed class ProductDelivery(NotificationOptions options, WatchedPlace 
         }
 
         var content = ProductIndex.Of(
-            products.Select(t => new ProductEntry(t.Manifest!, t.Task.Platform, t.Microarchitecture, t.Hints))
+            products.Select(t => new ProductEntry(
+                t.Manifest!,
+                t.Task.Platform,
+                t.Microarchitecture,
+                t.Hints,
+                t.Confinement?.Emulation is not null
+            ))
         );
         var index = Add(held, content, MediaTypes.OciIndex);
         if (await RefusalAsync(build, repository, index.Digest, cancel) is { } refusal)

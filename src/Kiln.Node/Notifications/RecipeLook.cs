@@ -175,6 +175,7 @@ internal sealed class RecipeLook(
         return new BuildOffer
         {
             Platforms = abilities.Platforms,
+            EmulatedPlatforms = abilities.EmulatedPlatforms,
             Microarchitectures = abilities.Microarchitectures,
             RecipeTypes = abilities.RecipeTypes,
             Networks = abilities.Networks,

@@ -250,7 +250,9 @@ internal sealed partial class WatchedBuilds
     private static (string Registry, string Repository) Place(WatchedBuild build) => (build.Registry, build.Repository);
 
     private static bool Fits(WatchedTask task, LeaseClaim claim) =>
-        claim.Platforms.Contains(task.Task.Platform.ToString(), StringComparer.Ordinal)
+        claim
+            .Platforms.Concat(task.Task.Emulation is null ? claim.EmulatedPlatforms ?? [] : [])
+            .Contains(task.Task.Platform.ToString(), StringComparer.Ordinal)
         && (
             BuildTargets.Finer(task.Task.Platform, task.Microarchitecture) is not { } finer
             || claim.Microarchitectures?.Contains(finer, StringComparer.Ordinal) is true

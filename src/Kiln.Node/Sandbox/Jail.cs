@@ -20,7 +20,11 @@ internal sealed record JailRun(
     IReadOnlyList<JailBind> Binds,
     IReadOnlyList<string> Command,
     BuildLimits Limits
-);
+)
+{
+    /// <summary>What runs programs of other families in this jail; see <see cref="Emulator"/>.</summary>
+    public IReadOnlyList<Emulator> Emulators { get; init; } = [];
+}
 
 /// <summary>How a run ended: the command's exit code, and which limit ended it where one did.</summary>
 internal sealed record JailExit(int Code, string? Exceeded);

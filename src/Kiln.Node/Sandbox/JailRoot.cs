@@ -12,6 +12,7 @@ namespace Kiln.Node.Sandbox;
 /// DIRECTORY/mounts     fstab(5) of the first namespace
 /// DIRECTORY/remounts   flags and path of what must be mounted once more: trees with other mounts in them
 /// DIRECTORY/command    what to run, quoted for a shell
+/// DIRECTORY/root/binfmt rules of emulators, where there are any
 /// DIRECTORY/root/inner fstab(5) of the second namespace, on whose own root everything is bound again
 /// </code>
 /// </summary>
@@ -61,6 +62,7 @@ internal sealed class JailRoot
         Mount(_root, _root, "bind," + string.Join(',', Flags("ro,nosuid,nodev", _root)));
         System(apart, run.Network);
         MakeDevices(terminals);
+        Emulation([.. run.Emulators.Where(e => !e.IsOnMachine)]);
         Build(run);
         Configuration(run);
         File.WriteAllText(Path.Combine(_home, "command"), "set -- " + string.Join(' ', run.Command.Select(Quote)));
@@ -110,6 +112,16 @@ internal sealed class JailRoot
         {
             // A new sysfs belongs to a network namespace of one's own.
             Bind("/sys", "sys", ReadOnly + ",noexec");
+        }
+    }
+
+    // A mount of this kind belongs to the user namespace that makes it (Linux 6.7): the machine's own is not seen and not changed.
+    private void Emulation(IReadOnlyList<Emulator> emulators)
+    {
+        if (emulators.Count > 0)
+        {
+            MountNew("binfmt_misc", "proc/sys/fs/binfmt_misc", "nosuid,nodev,noexec");
+            File.WriteAllLines(Inside("binfmt"), emulators.Select(e => e.Rule));
         }
     }
 

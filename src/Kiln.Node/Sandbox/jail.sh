@@ -74,6 +74,7 @@ cd "$lease/root"
 enter
 hostname build 2>/dev/null || :
 mkfifo /run/build.ready /run/build.go /run/then.ready /run/then.go /run/then.turn
+[ ! -e /binfmt ] || while read -r rule; do printf %s "$rule" >/proc/sys/fs/binfmt_misc/register; done </binfmt
 [ "$net" != none ] || ip link set lo up 2>/dev/null || :
 
 # The network is there now, and from here on stdin only ever ends: server dead or cancelling.

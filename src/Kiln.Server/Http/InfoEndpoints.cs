@@ -24,6 +24,7 @@ internal sealed class InfoEndpoints(
     private async Task Get(V2Context context)
     {
         var abilities = await builders.OfAsync(context.Principal.Name, context.Cancel);
+        var emulated = abilities.EmulatedPlatforms.Except(abilities.Platforms).ToList();
         var info = new BuildInfo
         {
             Categories =
@@ -35,7 +36,8 @@ internal sealed class InfoEndpoints(
                 .. options.PullBuild == PullBuilds.Off ? [] : new[] { "pull-build" },
             ],
             Recipes = [.. abilities.RecipeTypes.Select(Recipe)],
-            Platforms = [.. abilities.Platforms.Select(p => p.ToString())],
+            Platforms = [.. abilities.Platforms.Concat(emulated).Select(p => p.ToString())],
+            EmulatedPlatforms = emulated.Count == 0 ? null : [.. emulated.Select(p => p.ToString())],
             Microarchitectures = abilities.Microarchitectures.Count == 0 ? null : abilities.Microarchitectures,
             Outputs = abilities.Platforms.Count == 0 ? [] : [BuildOutput.Oci],
             Trigger = new BuildInfoTrigger(

@@ -150,6 +150,7 @@ internal static class JobRequestBody
             "target" => request with { Target = value },
             "network" => request with { Network = value },
             "timeout" => request with { TimeoutSeconds = Number(key, value) },
+            "emulation" => request with { Emulation = value },
             "queue" => request with { QueueSeconds = Number(key, value) },
             "cache" => request with { Cache = (request.Cache ?? new CacheOptions()) with { Policy = value } },
             "tagpolicy" => request with { TagPolicy = value },

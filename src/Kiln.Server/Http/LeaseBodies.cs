@@ -35,6 +35,9 @@ internal static partial class LeaseBodies
             !NodeName().IsMatch(claim.Node) ? "node is a name of up to 128 letters, digits and . _ : / -"
             : IsWrong(claim.Platforms) || claim.Platforms.Any(p => !Platform.TryParse(p, out _))
                 ? "platforms is a list of os/architecture[/variant]"
+            : IsWrong(claim.EmulatedPlatforms, mayBeAbsent: true)
+            || claim.EmulatedPlatforms?.Any(p => !Platform.TryParse(p, out _)) is true
+                ? "emulatedPlatforms is a list of os/architecture[/variant]"
             : IsWrong(claim.Recipes)
             || IsWrong(claim.Outputs)
             || IsWrong(claim.Microarchitectures, mayBeAbsent: true)

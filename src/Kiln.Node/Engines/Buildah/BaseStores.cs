@@ -50,12 +50,15 @@ internal sealed class BaseStores(Jail jail, BuildLimits limits)
         try
         {
             // By its id: what name a pulled layout gets, if any, differs between versions.
-            const string script = "id=$(buildah pull -q oci:/in) && buildah tag \"$id\" \"$1\"";
+            const string script =
+                "name=$1; shift; id=$(buildah pull -q \"$@\" oci:/in) && buildah tag \"$id\" \"$name\"";
+            var family = image.Reference.Platform.Architecture;
+            string[] foreign = family == BuildahProbe.HostPlatform.Architecture ? [] : ["--arch", family];
             var run = new JailRun(
                 staging,
                 BuildSpec.NetworkModes.None,
                 [new JailBind(image.Layout, "/in")],
-                ["sh", "-c", script, "sh", ImageName(image.Manifest)],
+                ["sh", "-c", script, "sh", ImageName(image.Manifest), .. foreign],
                 limits
             );
             var exit = await jail.RunAsync(run, log, cancel);

@@ -82,7 +82,10 @@ internal sealed class BuildahEngine(
             binds,
             ["sh", "-c", BuildScript, "sh", Instructions(file), .. inputs.Command],
             LimitsOf(task.Task)
-        );
+        )
+        {
+            Emulators = EmulatorsOf(task.Task),
+        };
         var exit = await jail.RunAsync(run, output.Add, cancel);
         output.End(exit.Code == 0 && exit.Exceeded is null);
         if (exit is { Code: BuildahExport.Failed, Exceeded: null })
@@ -153,12 +156,14 @@ internal sealed class BuildahEngine(
     private static string Instructions(Dockerfile file) =>
         file.Stages.Sum(s => s.Instructions.Count + 1).ToString(CultureInfo.InvariantCulture);
 
-    // Cached steps stand on the bases they were built from, so they are kept with them: another base, another cache.
-    private static string Scope(EngineTask task)
+    // Cached steps stand on the bases they were built from, so they are kept with them: another base, another cache. A step on
+    // none says for which family it was made.
+    private string Scope(EngineTask task)
     {
         var parts = task
             .Bases.Select(b => b.Manifest.ToString())
             .Order(StringComparer.Ordinal)
+            .Concat(EmulatorsOf(task.Task).Select(e => e.Platform.ToString()))
             .Prepend(task.CacheScope);
         return Digest.Of(Encoding.UTF8.GetBytes(string.Join('\n', parts))).Encoded[..32];
     }
@@ -200,10 +205,14 @@ internal sealed class BuildahEngine(
                 Processes = limits.Processes,
                 TimeoutSeconds = task.TimeoutSeconds,
                 Engine = Name,
+                Emulation = probe.EmulatorOf(task.Platform)?.Name,
             }
         );
         return network;
     }
+
+    private IReadOnlyList<Emulator> EmulatorsOf(LeaseTask task) =>
+        probe.EmulatorOf(task.Platform) is { } emulator ? [emulator] : [];
 
     // What a request asks for it gets, and no more; what it does not speak of is the node's own limit.
     private BuildLimits LimitsOf(LeaseTask task) =>

@@ -12,6 +12,9 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
     /// <summary>False for <c>--unsafe-builds</c> on a machine that allows no isolation.</summary>
     public bool Apart { get; init; } = true;
 
+    /// <summary>What runs programs of other families here, tried out.</summary>
+    public IReadOnlyList<Emulator> Emulators { get; init; } = [];
+
     /// <summary>Here-documents came with buildah 1.33.</summary>
     public bool KnowsHeredocs => Version >= new Version(1, 33);
 
@@ -23,9 +26,14 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         {
             RecipeTypes = [RecipeTypes.Dockerfile],
             Platforms = [HostPlatform],
+            EmulatedPlatforms = [.. Emulators.Select(e => e.Platform)],
             Networks = [NetworkModes.Isolated, NetworkModes.None, .. HostNetwork ? new[] { NetworkModes.Host } : []],
             StepCache = true,
         };
+
+    /// <summary>What runs the programs of a platform; null where they need no emulation.</summary>
+    public Emulator? EmulatorOf(Platform platform) =>
+        Emulators.FirstOrDefault(e => e.Platform.Os == platform.Os && e.Platform.Architecture == platform.Architecture);
 
     /// <summary>What is in force where <paramref name="wanted"/> was asked for.</summary>
     public string NetworkFor(string wanted) =>
@@ -39,6 +47,7 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         string directory,
         BuildLimits limits,
         bool allowHostNetwork,
+        bool allowEmulation,
         CancellationToken cancel
     )
     {
@@ -65,7 +74,7 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
             );
         }
 
-        if (await TryJailAsync(jail, directory, limits, cancel) is { } fault)
+        if (await TryJailAsync(jail, directory, limits, [], cancel) is { } fault)
         {
             return (
                 null,
@@ -77,14 +86,36 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         var probe = new BuildahProbe($"buildah {version}", version, Slirp.Unavailable(), allowHostNetwork)
         {
             Apart = jail.Apart,
+            Emulators = allowEmulation && jail.Apart ? await EmulatorsAsync(jail, directory, limits, cancel) : [],
         };
         return (probe, null);
+    }
+
+    // What is installed may still be refused by the kernel, or by what else guards the machine.
+    private static async Task<IReadOnlyList<Emulator>> EmulatorsAsync(
+        Jail jail,
+        string directory,
+        BuildLimits limits,
+        CancellationToken cancel
+    )
+    {
+        var found = new List<Emulator>();
+        foreach (var emulator in await Emulator.FindAsync(HostPlatform, cancel))
+        {
+            if (await TryJailAsync(jail, directory, limits, [emulator], cancel) is null)
+            {
+                found.Add(emulator);
+            }
+        }
+
+        return found;
     }
 
     private static async Task<string?> TryJailAsync(
         Jail jail,
         string directory,
         BuildLimits limits,
+        IReadOnlyList<Emulator> emulators,
         CancellationToken cancel
     )
     {
@@ -93,9 +124,16 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         {
             // A node that was killed while it tried has left its trial behind.
             await jail.RemoveAsync(trial, cancel);
-            Directory.CreateDirectory(trial);
+            var command = Path.Combine(Directory.CreateDirectory(Path.Combine(trial, "build")).FullName, "trial");
+            if (emulators is [var emulator])
+            {
+                await File.WriteAllBytesAsync(command, emulator.Trial(), cancel);
+                File.SetUnixFileMode(command, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+            }
+
             var said = new List<byte>();
-            var run = new JailRun(trial, NetworkModes.None, [], ["true"], limits);
+            IReadOnlyList<string> words = emulators.Count == 0 ? ["true"] : ["/build/trial"];
+            var run = new JailRun(trial, NetworkModes.None, [], words, limits) { Emulators = emulators };
             var exit = await jail.RunAsync(run, text => said.AddRange(text), cancel);
             return exit.Code == 0 ? null : System.Text.Encoding.UTF8.GetString([.. said]).Trim();
         }

@@ -13,10 +13,13 @@ internal sealed class BuildOffers(BuildOptions options, Builders builders)
     public async Task<BuildOffer> RequireAsync(string requester, CancellationToken cancel)
     {
         var abilities = await builders.OfAsync(requester, cancel);
+        var shared = await builders.OfAsync(requester: null, cancel);
         return abilities.Platforms.Count > 0
             ? new BuildOffer
             {
                 Platforms = abilities.Platforms,
+                EmulatedPlatforms = abilities.EmulatedPlatforms,
+                AllowsEmulation = options.AllowEmulation,
                 Microarchitectures = abilities.Microarchitectures,
                 Nodes = builders.Each(requester),
                 RecipeTypes = abilities.RecipeTypes,
@@ -26,7 +29,7 @@ internal sealed class BuildOffers(BuildOptions options, Builders builders)
                 DefaultTimeoutSeconds = options.DefaultTimeoutSeconds,
                 MaxTimeoutSeconds = options.MaxTimeoutSeconds,
                 MaxQueueSeconds = options.MaxQueueSeconds,
-                SharedPlatforms = (await builders.OfAsync(requester: null, cancel)).Platforms,
+                SharedPlatforms = [.. shared.Platforms, .. shared.EmulatedPlatforms],
             }
             : throw new OciException(
                 BuildErrors.Disabled,

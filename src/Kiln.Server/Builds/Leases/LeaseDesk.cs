@@ -44,6 +44,7 @@ internal sealed record LeaseStanding(
 internal sealed class LeaseDesk(
     Database database,
     Claims claims,
+    Builders builders,
     Executions executions,
     Settlement settlement,
     Attempts attempts,
@@ -66,7 +67,7 @@ internal sealed class LeaseDesk(
     /// <exception cref="OciException">The claim's key was used for another claim, or its lease is lost.</exception>
     public async Task<Lease?> ClaimAsync(LeaseClaim claim, Claimant by, TimeSpan wait, CancellationToken cancel)
     {
-        claim = PlatformLevels.Widen(claim);
+        claim = builders.Taken(claim);
         var until = new Deadline(time, wait);
         if (by.Repeatable is not null && await RepeatAsync(by, cancel) is { } before)
         {
@@ -269,7 +270,8 @@ internal sealed class LeaseDesk(
 
         var secret = claimed.By.Local ? null : NewSecret();
         LeaseRow.Insert(transaction, claimed, secret, time.Milliseconds());
-        var header = $"# attempt {row.Attempt} on {row.Node}, {row.Platform}\n";
+        var emulated = row.Emulated ? ", emulated" : "";
+        var header = $"# attempt {row.Attempt} on {row.Node}, {row.Platform}{emulated}\n";
         log.Append(transaction, row.Id, Encoding.UTF8.GetBytes(header));
         settlement.SettleSubscribers(transaction, row.Id);
         return Describe(transaction, row, secret, values);

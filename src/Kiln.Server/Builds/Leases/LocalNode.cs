@@ -27,6 +27,7 @@ internal sealed class LocalNode(
             Concurrency = options.Concurrency,
             Unsafe = options.Unsafe,
             AllowHostNetwork = options.AllowHostNetwork,
+            AllowEmulation = options.AllowEmulation,
             InsecureRegistries = options.InsecureRegistries,
             MemoryBytes = options.MemoryBytes,
             DiskBytes = options.DiskBytes,

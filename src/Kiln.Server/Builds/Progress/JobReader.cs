@@ -96,6 +96,7 @@ internal sealed class JobReader(Database database)
             Progress = execution.Progress,
             Attempt = execution.Attempt,
             Node = execution.Node,
+            Emulated = execution.Emulated ? true : null,
             Key = execution.Key,
             Execution = execution.Id,
             Shared = task.Shared,

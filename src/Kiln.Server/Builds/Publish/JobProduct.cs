@@ -39,12 +39,20 @@ internal sealed record JobProduct(byte[] Index, IReadOnlyList<JobResultOutput> O
             Platform = execution.Platform,
             Format = execution.Format,
             Manifest = manifest,
+            Emulated = execution.Emulated ? true : null,
             UnpackedBytes = hints?.UncompressedBytes,
             Files = hints?.Files,
             Provenance = evidence?.Provenance,
             Log = evidence?.Log,
             Hints = evidence?.Hints,
         };
-        return (new ProductEntry(manifest, Platform.Parse(execution.Platform), task.Microarchitecture, hints), output);
+        var entry = new ProductEntry(
+            manifest,
+            Platform.Parse(execution.Platform),
+            task.Microarchitecture,
+            hints,
+            execution.Emulated
+        );
+        return (entry, output);
     }
 }

@@ -50,6 +50,7 @@ internal sealed class Statements(Database database, OwnHosts own, TimeProvider t
                         Key = execution.Key,
                         Node = execution.Node,
                         Attempt = execution.Attempt,
+                        Emulated = execution.Emulated ? true : null,
                         Engine = confinement?.Engine,
                         Confinement = confinement,
                     },

@@ -19,6 +19,12 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
     /// <summary>Nodes of one principal that are remembered.</summary>
     private const int MaxNames = 32;
     private static readonly TimeSpan NoteInterval = TimeSpan.FromMinutes(1);
+
+    /// <summary>
+    /// How long a build waits for a node that does it natively before one that emulates may have it, and how long such a node
+    /// counts as there after it has asked for work.
+    /// </summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
     private readonly ConcurrentDictionary<(string Principal, string Node), (string Document, long At)> _noted = new();
 
     /// <summary>What can be built for a requester, in the order of preference. Waits for the local node's look around.</summary>
@@ -28,13 +34,14 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
         // In the moment after the start the node still looks at its machine: that is no reason to refuse.
         await local.Known.WaitAsync(cancel);
         var own = local.Abilities;
-        var others = database.Read(c => Offers(c, requester)).ConvertAll(PlatformLevels.Widen);
+        var others = database.Read(c => Offers(c, requester)).ConvertAll(Taken);
         return others.Count == 0
             ? own
             : new NodeAbilities
             {
                 Engines = Union(own.Engines, others.Select(o => o.Engines ?? [])),
-                Platforms = Union(own.Platforms, others.Select(Platforms)),
+                Platforms = Union(own.Platforms, others.Select(o => Parsed(o.Platforms))),
+                EmulatedPlatforms = Union(own.EmulatedPlatforms, others.Select(o => Parsed(o.EmulatedPlatforms ?? []))),
                 Microarchitectures = Union(own.Microarchitectures, others.Select(o => o.Microarchitectures ?? [])),
                 RecipeTypes = Union(own.RecipeTypes, others.Select(o => o.Recipes)),
                 Networks = Union(
@@ -62,10 +69,28 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
                 ],
             .. database
                 .Read(c => Offers(c, requester))
-                .ConvertAll(PlatformLevels.Widen)
-                .Select(o => new OfferedNode(o.Node, [.. Platforms(o)], o.Microarchitectures ?? []) { Claim = o }),
+                .ConvertAll(Taken)
+                .Select(o => new OfferedNode(o.Node, [.. Parsed(o.Platforms)], o.Microarchitectures ?? []) { Claim = o }),
         ];
     }
+
+    /// <summary>A claim as it counts here: with all that it implies, and without what is not allowed.</summary>
+    public LeaseClaim Taken(LeaseClaim claim) =>
+        PlatformLevels.Widen(options.AllowEmulation ? claim : claim with { EmulatedPlatforms = null });
+
+    /// <summary>Platforms that nodes build natively which have asked for work in the last minutes.</summary>
+    public IReadOnlyList<string> Native(DbConnection connection) =>
+        [
+            .. connection
+                .Query(
+                    "SELECT document FROM nodes WHERE seen > @since AND personal = 0",
+                    row => JsonSerializer.Deserialize(row.GetString(0), BuildJson.Default.LeaseClaim)!,
+                    ("since", time.Milliseconds() - (long)Patience.TotalMilliseconds)
+                )
+                .SelectMany(claim => PlatformLevels.Widen(claim).Platforms)
+                .Concat(local.Abilities.Platforms.Select(p => p.ToString()))
+                .Distinct(StringComparer.Ordinal),
+        ];
 
     /// <summary>Remembers a node that asks for work.</summary>
     /// <param name="personal">It builds its principal's own jobs only.</param>
@@ -134,8 +159,8 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
 
     private long Since() => time.Milliseconds() - (options.MaxQueueSeconds * 1000L);
 
-    private static IEnumerable<Platform> Platforms(LeaseClaim claim) =>
-        claim.Platforms.Select(text => Platform.TryParse(text, out var platform) ? platform : null).OfType<Platform>();
+    private static IEnumerable<Platform> Parsed(IReadOnlyList<string> platforms) =>
+        platforms.Select(text => Platform.TryParse(text, out var platform) ? platform : null).OfType<Platform>();
 
     private static List<T> Union<T>(IEnumerable<T> first, IEnumerable<IEnumerable<T>> others) =>
         [.. first.Concat(others.SelectMany(o => o)).Distinct()];

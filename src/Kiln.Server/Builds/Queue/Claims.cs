@@ -10,6 +10,7 @@ namespace Kiln.Server.Builds.Queue;
 internal sealed class Claims(
     Database database,
     Executions executions,
+    Builders builders,
     ServerPresence presence,
     BuildOptions options,
     TimeProvider time
@@ -22,7 +23,7 @@ internal sealed class Claims(
     /// <returns>Null where there is nothing.</returns>
     public Claimed? Take(DbTransaction transaction, LeaseClaim claim, Claimant by)
     {
-        if (new NextExecution(claim, by, time.Milliseconds()).Find(transaction.Connection!) is not { } id)
+        if (Next(claim, by).Find(transaction.Connection!) is not { } id)
         {
             return null;
         }
@@ -34,7 +35,7 @@ internal sealed class Claims(
         transaction.Run(
             """
             UPDATE executions SET lease = @lease, lease_expires = @expires, lease_local = @local, lease_server = @server,
-                node = @node, attempt = attempt + 1, started = COALESCE(started, @now), phase = @phase, private_to = @private
+                emulated = @emulated, node = @node, attempt = attempt + 1, started = COALESCE(started, @now), phase = @phase, private_to = @private
             WHERE id = @id
             """,
             ("id", id),
@@ -43,6 +44,7 @@ internal sealed class Claims(
             ("local", by.Local ? 1 : 0),
             ("server", by.Local ? presence.Self : null),
             ("node", by.Name),
+            ("emulated", IsEmulated(transaction.Connection!, id, claim) ? 1 : 0),
             ("now", now),
             ("phase", BuildPhases.Scheduled),
             ("private", IsPrivate(transaction.Connection!, id, by) ? by.Name : null)
@@ -53,8 +55,7 @@ internal sealed class Claims(
     }
 
     /// <summary>Whether anything waits that the node could build: a cheap look before the writer is asked for.</summary>
-    public bool Any(LeaseClaim claim, Claimant by) =>
-        database.Read(new NextExecution(claim, by, time.Milliseconds()).Find) is not null;
+    public bool Any(LeaseClaim claim, Claimant by) => database.Read(Next(claim, by).Find) is not null;
 
     /// <summary>How long until something that was put off may be tried again; null where nothing was.</summary>
     public TimeSpan? UntilNext() =>
@@ -75,6 +76,13 @@ internal sealed class Claims(
             : Math.Clamp(asked.Value, Math.Min(MinSeconds, options.LeaseSeconds), MaxSeconds(options));
 
     public static int MaxSeconds(BuildOptions options) => Math.Max(options.MaxLeaseSeconds, options.LeaseSeconds);
+
+    private NextExecution Next(LeaseClaim claim, Claimant by) => new(claim, by, builders, time.Milliseconds());
+
+    // Types have no platforms that they emulate.
+    private static bool IsEmulated(DbConnection connection, string execution, LeaseClaim claim) =>
+        claim.EmulatedPlatforms is not null
+        && !claim.Platforms.Contains(Executions.Find(connection, execution)!.Platform, StringComparer.Ordinal);
 
     // What somebody's own node builds, only they may take: others would trust a stranger's machine without knowing.
     private static bool IsPrivate(DbConnection connection, string execution, Claimant by) =>

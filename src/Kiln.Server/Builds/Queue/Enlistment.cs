@@ -299,9 +299,9 @@ internal sealed class Enlistment(
         transaction.Run(
             """
             INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, network,
-                task, state, queued, queue_deadline, queue_wait, backend, microarchitecture, cpus, memory_bytes, disk_bytes, gpus)
+                task, state, queued, queue_deadline, queue_wait, backend, microarchitecture, emulation, cpus, memory_bytes, disk_bytes, gpus)
             VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @network, @task, 'queued', @now,
-                @deadline, @wait, @backend, @micro, @cpus, @memory, @disk, @gpus)
+                @deadline, @wait, @backend, @micro, @emulation, @cpus, @memory, @disk, @gpus)
             """,
             [
                 ("id", id),
@@ -313,6 +313,7 @@ internal sealed class Enlistment(
                 ("type", plan.RecipeType),
                 ("format", task.Task.Format),
                 ("network", task.Task.Network),
+                ("emulation", task.Task.Emulation == EmulationModes.Denied ? 0 : 1),
                 ("micro", BuildTargets.Finer(task.Task.Platform, task.Microarchitecture) ?? ""),
                 (
                     "task",

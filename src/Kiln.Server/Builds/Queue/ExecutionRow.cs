@@ -11,7 +11,7 @@ internal sealed record ExecutionRow
     public const string Columns =
         "id, repository, key, requested_by, platform, recipe_type, format, task, state, reason, message, exit_code, "
         + "phase, progress, steps, confinement, dependencies, hints, attempt, node, lease, lease_expires, lease_local, "
-        + "result_lease, result_hash, cancel, manifest, log_size, log_truncated, queued, started, finished, evidence";
+        + "result_lease, result_hash, cancel, manifest, log_size, log_truncated, queued, started, finished, evidence, emulated";
 
     public required string Id { get; init; }
     public required long Repository { get; init; }
@@ -49,6 +49,9 @@ internal sealed record ExecutionRow
     /// <summary>JSON of <see cref="BuildSpec.BuildEvidence"/>: what was attached to the product.</summary>
     public string? Evidence { get; init; }
 
+    /// <summary>Whether the node that has it, or had it last, emulates its platform.</summary>
+    public bool Emulated { get; init; }
+
     public static ExecutionRow Map(DbDataReader row) =>
         new()
         {
@@ -85,6 +88,7 @@ internal sealed record ExecutionRow
             Started = row.LongOrNull(30),
             Finished = row.LongOrNull(31),
             Evidence = row.TextOrNull(32),
+            Emulated = row.GetInt64(33) != 0,
         };
 }
 

@@ -6,6 +6,12 @@ using Kiln.Server.Metadata;
 
 namespace Kiln.Server.Builds.Queue;
 
+/// <summary>What of the queue a node may build by emulation.</summary>
+/// <param name="Platforms">That it emulates.</param>
+/// <param name="Native">Platforms that nodes which are there build natively: they get them first.</param>
+/// <param name="Before">What was queued before, in milliseconds since 1970, waits for those no longer.</param>
+internal sealed record AllowedEmulation(IReadOnlyList<string> Platforms, IReadOnlyList<string> Native, long Before);
+
 /// <summary>What of the queue fits what a node offers (build-extension, N-1), as a condition on executions <c>e</c>.</summary>
 internal static class Fitting
 {
@@ -25,11 +31,17 @@ internal static class Fitting
             );
 
     /// <summary>The condition; its values are added to <paramref name="values"/>.</summary>
-    public static string Of(DbConnection connection, LeaseClaim claim, List<(string, object?)> values)
+    public static string Of(
+        DbConnection connection,
+        LeaseClaim claim,
+        AllowedEmulation? emulation,
+        List<(string, object?)> values
+    )
     {
         var backends = claim.Types is null ? [] : Backends(connection);
         var types = claim.Types ?? [new OfferedType()];
-        var one = types.Select((type, i) => $"({OfType(claim, type, backends, Name(i), values)})");
+        var emulated = emulation is null ? "" : " OR " + Emulated(emulation, values);
+        var one = types.Select((type, i) => $"({OfType(claim, type, emulated, backends, Name(i), values)})");
         var micros = List("micro", claim.Microarchitectures ?? [], values);
         return $"""
             e.recipe_type IN ({List("recipe", claim.Recipes, values)})
@@ -55,12 +67,14 @@ internal static class Fitting
     private static string OfType(
         LeaseClaim claim,
         OfferedType type,
+        string emulated,
         List<(string Text, Dictionary<string, string> Backend)> backends,
         string number,
         List<(string, object?)> values
     )
     {
-        var fits = $"e.platform IN ({List($"platform{number}_", type.Platforms ?? claim.Platforms, values)})";
+        var fits =
+            $"(e.platform IN ({List($"platform{number}_", type.Platforms ?? claim.Platforms, values)}){emulated})";
         foreach (
             var (had, column) in (type.Resources ?? claim.Resources ?? new BuildResources()).List().Zip(ResourceColumns)
         )
@@ -81,6 +95,15 @@ internal static class Fitting
 
         var heard = backends.FindAll(b => type.Unheard(b.Backend) is null).ConvertAll(b => b.Text);
         return $"{fits} AND (e.backend = '' OR e.backend IN ({List($"backend{number}_", heard, values)}))";
+    }
+
+    private static string Emulated(AllowedEmulation emulation, List<(string, object?)> values)
+    {
+        values.Add(("patience", emulation.Before));
+        return $"""
+            (e.emulation = 1 AND e.platform IN ({List("emulated", emulation.Platforms, values)})
+                AND (e.queued <= @patience OR e.platform NOT IN ({List("native", [.. emulation.Native, ""], values)})))
+            """;
     }
 
     private static List<(string Text, Dictionary<string, string> Backend)> Backends(DbConnection connection) =>

@@ -24,13 +24,15 @@ internal sealed class NextExecution
 
     private readonly LeaseClaim _claim;
     private readonly Claimant _by;
+    private readonly Builders _builders;
+    private readonly long _now;
     private readonly List<(string Name, object? Value)> _values;
     private string _fits;
 
     /// <param name="now">Milliseconds since 1970.</param>
-    public NextExecution(LeaseClaim claim, Claimant by, long now)
+    public NextExecution(LeaseClaim claim, Claimant by, Builders builders, long now)
     {
-        (_claim, _by) = (claim, by);
+        (_claim, _by, _builders, _now) = (claim, by, builders, now);
         _values = [("now", now), ("me", by.Name)];
         var conditions = new List<string>
         {
@@ -56,9 +58,18 @@ internal sealed class NextExecution
     public string? Find(DbConnection connection)
     {
         // What back ends are asked for stands in the queue.
-        _fits += $" AND {Fitting.Of(connection, _claim, _values)}";
+        _fits += $" AND {Fitting.Of(connection, _claim, Emulation(connection), _values)}";
         return Line(connection).Select(first => Pick(connection, first)).FirstOrDefault(id => id is not null);
     }
+
+    private AllowedEmulation? Emulation(DbConnection connection) =>
+        _claim is not { EmulatedPlatforms: { } platforms, Types: null }
+            ? null
+            : new AllowedEmulation(
+                platforms,
+                _builders.Native(connection),
+                _now - (long)Builders.Patience.TotalMilliseconds
+            );
 
     // Those who wait, each in one repository, in the order in which it is their turn.
     private List<First> Line(DbConnection connection)

@@ -235,6 +235,7 @@ internal sealed partial class Rebuilder(
             Target = task.Target,
             Tags = tags,
             Network = task.Network,
+            Emulation = task.Emulation,
             // Bases are looked up anew; where they prove to be those of an earlier result, that is the answer.
             Cache = new CacheOptions { Policy = task.UseStepCache ? CachePolicies.Refresh : CachePolicies.None },
             Reproducible = task.SourceDateEpoch is { } epoch

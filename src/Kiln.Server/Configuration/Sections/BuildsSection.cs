@@ -57,6 +57,16 @@ internal static class BuildsSection
             {
                 Flag = new("--allow-host-network"),
             },
+            new Field<BuildOptions, bool>(
+                "emulation",
+                "Whether what no node builds natively may be built on a machine that emulates the processor: allowed or denied.",
+                Kinds.Choice(("allowed", true), ("denied", false)),
+                o => o.AllowEmulation,
+                (o, v) => o with { AllowEmulation = v }
+            )
+            {
+                Flag = new("--emulation"),
+            },
             new Field<BuildOptions, IReadOnlyList<string>>(
                 "insecure-registries",
                 "Registries, HOST[:PORT], that are spoken to without TLS. Loopback always is.",
