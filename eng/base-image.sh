@@ -2,9 +2,10 @@
 # Base images to build from: a directory of files becomes an OCI layout that skopeo can push.
 
 # Makes an OCI layout with one image of one layer out of a tar file.
-# Usage: oci_layout_from_tar FILE.tar LAYOUT COMMAND(a JSON array)
+# Usage: oci_layout_from_tar FILE.tar LAYOUT COMMAND(a JSON array) [ARCHITECTURE]
 oci_layout_from_tar() {
-    local tar=$1 layout=$2 command=$3 diff_id layer config manifest
+    local tar=$1 layout=$2 command=$3 architecture=${4:-} diff_id layer config manifest
+    [ -n "$architecture" ] || architecture=$(dpkg --print-architecture)
     mkdir -p "$layout/blobs/sha256"
     printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
 
@@ -12,7 +13,7 @@ oci_layout_from_tar() {
     gzip -n -c -4 <"$tar" >"$layout/layer"
     layer=$(blob_into_layout "$layout" "$layout/layer")
 
-    jq -n -c --arg diff_id "sha256:$diff_id" --argjson command "$command" --arg architecture "${ARCH:-$(dpkg --print-architecture)}" '{
+    jq -n -c --arg diff_id "sha256:$diff_id" --argjson command "$command" --arg architecture "$architecture" '{
         architecture: $architecture, os: "linux", created: "1970-01-01T00:00:00Z",
         config: {Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], Cmd: $command},
         rootfs: {type: "layers", diff_ids: [$diff_id]},
@@ -62,12 +63,24 @@ debian_tar() {
         "$(debian_codename)" "$tar" - >"$log" 2>&1 <<<"$sources"
 }
 
-# Makes the smallest image that has a shell: Debian's static busybox under all its names. Usage: busybox_tar FILE.tar
+# Brings Debian's static busybox for another architecture. Runs as an ordinary user. Usage: foreign_busybox ARCHITECTURE FILE LOG
+foreign_busybox() {
+    local architecture=$1 file=$2 log=$3 sources
+    sources=$(debian_sources)
+    # Unpacked only, so that nothing of it has to run here.
+    mmdebstrap --mode=unshare --variant=extract --architectures="$architecture" --include=busybox-static --format=tar --quiet \
+        --aptopt='Acquire::Languages "none"' "$(debian_codename)" "$file.tar" - >"$log" 2>&1 <<<"$sources"
+    tar -x -O -f "$file.tar" ./bin/busybox >"$file"
+    rm "$file.tar"
+}
+
+# Makes the smallest image that has a shell: Debian's static busybox under all its names. Usage: busybox_tar FILE.tar [BUSYBOX]
 busybox_tar() {
-    local tar=$1 root
+    local tar=$1 busybox=${2:-/bin/busybox} root
     root=$(mktemp -d)
     mkdir -p "$root"/{bin,etc,root,tmp,var/tmp}
-    cp /bin/busybox "$root/bin/busybox"
+    cp "$busybox" "$root/bin/busybox"
+    chmod 755 "$root/bin/busybox"
     local applet
     for applet in $(/bin/busybox --list); do
         [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"

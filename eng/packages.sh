@@ -11,8 +11,8 @@ packages_to_build_images=(buildah uidmap slirp4netns iproute2)
 packages_for_demo=(skopeo mmdebstrap podman runc curl jq ca-certificates)
 
 # For the tests: static busybox as the smallest base image, a peer registry, a database, a proxy, a web server for shell, what an S3 server from npm
-# runs on (eng/s3-server.sh), two batch systems, and a reader of shell scripts.
-packages_for_tests=(busybox-static docker-registry postgresql nginx-light socat slurmctld slurmd slurm-client munge task-spooler shellcheck)
+# runs on (eng/s3-server.sh), two batch systems, an emulator of other processors, and a reader of shell scripts.
+packages_for_tests=(busybox-static qemu-user-static docker-registry postgresql nginx-light socat slurmctld slurmd slurm-client munge task-spooler shellcheck)
 packages_for_s3=(nodejs npm)
 
 # Installs those of the named packages that are missing.

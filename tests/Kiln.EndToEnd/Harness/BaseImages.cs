@@ -24,6 +24,36 @@ internal static class BaseImages
     }
 
     /// <summary>
+    /// The same of arm64, for builds by emulation. Debian's package is fetched once and kept in the user's cache between runs.
+    /// </summary>
+    public static string BusyboxArm64(Machine machine)
+    {
+        var made = machine
+            .RunAsUser(
+                "bash",
+                "-euc",
+                """
+                . eng/lib.sh
+                . eng/base-image.sh
+                cache=$(getent passwd "$(id -un)" | cut -d: -f6)/.cache/kiln-tests
+                layout=$cache/busybox-arm64-$(debian_codename)
+                if [ ! -e "$layout/index.json" ]; then
+                    mkdir -p "$cache"
+                    foreign_busybox arm64 "$cache/busybox" "$cache/busybox.log" || { cat "$cache/busybox.log"; exit 1; }
+                    busybox_tar "$cache/busybox.tar" "$cache/busybox"
+                    rm -rf "$layout.new"
+                    oci_layout_from_tar "$cache/busybox.tar" "$layout.new" '["sh"]' arm64
+                    rm "$cache/busybox" "$cache/busybox.tar"
+                    mv "$layout.new" "$layout"
+                fi
+                printf '%s' "$layout"
+                """
+            )
+            .Ok();
+        return made.Output.Split('\n')[^1];
+    }
+
+    /// <summary>
     /// This machine's Debian with a working apt, for recipes that install packages. Making it takes half a minute, so it is
     /// kept in the user's cache between runs.
     /// </summary>

@@ -74,10 +74,32 @@ public sealed class DockerfileTests
     {
         const string text =
             "ARG V=1\nFROM --platform=linux/amd64 a:$V AS x\nRUN echo \\\n  $V\nFROM x\nCOPY --from=b:1 /f /f\nRUN --mount=from=b:1,target=/b ls\n";
-        var rewritten = Bases(text, null).Rewrite(r => "pinned/" + r.Written);
+        var rewritten = Bases(text, null, Platform.LinuxAmd64).Rewrite(r => "pinned/" + r.Written);
         Assert.Equal(
             "ARG V=1\nFROM pinned/a:1 AS x\nRUN echo \\\n  $V\nFROM x\nCOPY --from=pinned/b:1 /f /f\nRUN --mount=from=pinned/b:1,target=/b ls\n",
             rewritten
+        );
+    }
+
+    [Fact]
+    public void In_a_build_for_another_family_each_stage_says_its_own()
+    {
+        const string text =
+            "FROM --platform=$BUILDPLATFORM a AS native\nFROM a AS foreign\nFROM native\nFROM scratch\nCOPY --from=native /f /f\n"
+            + "FROM --platform=$OUT_OF_REACH late\n";
+        Assert.True(Dockerfile.TryParse(text, out var file, out _));
+        var bases = new DockerfileBases(
+            file,
+            new Dictionary<string, string>(),
+            new Platform("linux", "arm64"),
+            Platform.LinuxAmd64,
+            stage: 3
+        );
+        Assert.Equal(["linux/amd64", "linux/arm64"], bases.References().Select(r => r.Platform.ToString()));
+        Assert.Equal(
+            "FROM --platform=linux/amd64 pinned/amd64 AS native\nFROM --platform=linux/arm64 pinned/arm64 AS foreign\n"
+                + "FROM --platform=linux/arm64 native\nFROM --platform=linux/arm64 scratch\nCOPY --from=native /f /f\n",
+            bases.Rewrite(r => "pinned/" + r.Platform.Architecture)
         );
     }
 
@@ -88,14 +110,14 @@ public sealed class DockerfileTests
             "FROM scratch\nRUN --mount=type=bind,from=a,target=/a --mount=from=a:2,target=/b echo from=a,from=a:2\n";
         Assert.Equal(
             "FROM scratch\nRUN --mount=type=bind,from=p/a,target=/a --mount=from=p/a:2,target=/b echo from=a,from=a:2\n",
-            Bases(text, null).Rewrite(r => "p/" + r.Written)
+            Bases(text, null, Platform.LinuxAmd64).Rewrite(r => "p/" + r.Written)
         );
     }
 
     [Fact]
     public void Stages_after_the_target_are_left_out()
     {
-        var bases = Bases("FROM a AS one\nFROM b AS two\n", "one");
+        var bases = Bases("FROM a AS one\nFROM b AS two\n", "one", Platform.LinuxAmd64);
         Assert.Equal(["a"], bases.References().Select(r => r.Written));
         Assert.Equal("FROM p AS one\n", bases.Rewrite(_ => "p"));
     }
@@ -107,7 +129,7 @@ public sealed class DockerfileTests
             "FROM a\nRUN --mount=type=cache,target=/c <<EOF\nset -e\necho \"hi\"\nEOF\nRUN cat <<-X > /f\n\ty\nX\n";
         Assert.Equal(
             "FROM a\nRUN --mount=type=cache,target=/c [\"/bin/sh\", \"-c\", \"set -e\\necho \\\"hi\\\"\\n\"]\nRUN [\"/bin/sh\", \"-c\", \"cat <<-X > /f\\ny\\nX\\n\"]\n",
-            Bases(text, null).Rewrite(r => r.Written, lowerHeredocs: true)
+            Bases(text, null, Platform.LinuxAmd64).Rewrite(r => r.Written, lowerHeredocs: true)
         );
     }
 
@@ -169,10 +191,10 @@ public sealed class DockerfileTests
         );
     }
 
-    private static DockerfileBases Bases(string text, string? target)
+    private static DockerfileBases Bases(string text, string? target, Platform? build = null)
     {
         Assert.True(Dockerfile.TryParse(text, out var file, out var fault), fault);
         var args = new Dictionary<string, string> { ["GIVEN"] = "yes" };
-        return new DockerfileBases(file!, args, Platform.LinuxAmd64, Arm, file!.StageIndex(target));
+        return new DockerfileBases(file!, args, Platform.LinuxAmd64, build ?? Arm, file!.StageIndex(target));
     }
 }

@@ -26,6 +26,19 @@ internal static class Elsewhere
                 "ArchitectureTests.Node_of_a_level_builds_for_the_levels_below_it",
                 "ArchitectureTests.Micro_architecture_is_had_where_a_node_says_one_that_runs_it",
             ],
+            ["N-18"] =
+            [
+                "EmulationTests.What_nobody_builds_natively_is_emulated_and_marked_everywhere",
+                "EmulationTests.Node_that_builds_natively_is_waited_for_but_not_for_long",
+                "EmulationTests.What_must_not_be_emulated_waits_for_a_native_node_and_is_not_answered_by_what_was",
+                "EmulationTests.Registry_may_want_none",
+            ],
+            ["N-19"] =
+            [
+                "TargetArgumentsTests.A_recipe_that_names_them_gets_all_of_them",
+                "ArchitectureTests.Three_platforms_are_one_index_with_the_generic_images_first_and_what_was_emulated_marked",
+            ],
+            ["P-11"] = ["ImageChoiceTests.Image_for_a_machine_is_the_one_that_makes_most_of_it"],
             ["S-6"] = ["CrashTests.Server_killed_at_any_time_of_a_build_loses_nothing"],
             ["L-5"] = ["HostileRecipeTests.Log_flood_is_cut_at_the_limit_and_the_build_goes_on"],
             ["L-6"] = ["TerminalTextTests.Nothing_in_a_text_can_steer_the_terminal"],

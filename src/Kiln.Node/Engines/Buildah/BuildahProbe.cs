@@ -74,7 +74,9 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
             );
         }
 
-        if (await TryJailAsync(jail, directory, limits, [], cancel) is { } fault)
+        var emulators = allowEmulation && jail.Apart ? await EmulatorsAsync(jail, directory, limits, cancel) : [];
+        // Where a foreign program runs in a jail, the jail is as it should be: that was the same trial.
+        if (emulators.Count == 0 && await TryJailAsync(jail, directory, limits, [], cancel) is { } fault)
         {
             return (
                 null,
@@ -86,7 +88,7 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         var probe = new BuildahProbe($"buildah {version}", version, Slirp.Unavailable(), allowHostNetwork)
         {
             Apart = jail.Apart,
-            Emulators = allowEmulation && jail.Apart ? await EmulatorsAsync(jail, directory, limits, cancel) : [],
+            Emulators = emulators,
         };
         return (probe, null);
     }
