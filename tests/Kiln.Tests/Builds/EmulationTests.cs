@@ -119,6 +119,24 @@ public sealed class EmulationTests
     }
 
     [Fact]
+    public async Task Product_keeps_its_mark_where_another_node_finds_that_nothing_is_to_be_built()
+    {
+        await using var server = await BuildServer.StartAsync();
+        await OfferAsync(server, Emulating);
+        await server.SubmitAsync($"?platform={Foreign}");
+        var built = await server.Node.SucceedAsync((await server.Node.TryClaimAsync(Emulating))!);
+
+        var job = await server.SubmitAsync($"?tag=1.0&platform={Foreign}&cache=refresh");
+        var lease = (await server.Node.TryClaimAsync(Native))!;
+        await server.Node.CompleteAsync(lease, built with { Manifest = Assert.Single(lease.Task.Earlier!).Manifest });
+        job = await server.GetAsync(job.Id);
+        Assert.Equal((BuildStates.Succeeded, true), (job.State, job.Result!.Outputs[0].Emulated));
+        Assert.True(
+            (await server.TagAsync("1.0"))!.Manifests[0].Annotations!.ContainsKey("org.supercontainers.emulated")
+        );
+    }
+
+    [Fact]
     public async Task Registry_may_want_none()
     {
         await using var server = await BuildServer.StartAsync(o => o with { AllowEmulation = false });

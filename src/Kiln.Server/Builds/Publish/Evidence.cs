@@ -10,11 +10,13 @@ namespace Kiln.Server.Builds.Publish;
 /// <param name="Blobs">With their sizes; no repository sees them yet.</param>
 /// <param name="Manifests">Each names the product as its subject.</param>
 /// <param name="Told">What jobs tell of it.</param>
+/// <param name="Emulated">Whether the product was built by emulation, by this build or by the earlier one whose product it is.</param>
 /// <param name="LogSize">How far the log went that is in it.</param>
 internal sealed record Evidence(
     IReadOnlyList<(Digest Digest, long Size)> Blobs,
     IReadOnlyList<EvidenceManifest> Manifests,
     BuildEvidence Told,
+    bool Emulated,
     long LogSize
 )
 {

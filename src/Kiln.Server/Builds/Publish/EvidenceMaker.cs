@@ -33,9 +33,9 @@ internal sealed class EvidenceMaker(
         CancellationToken cancel
     )
     {
-        if (Earlier(execution, result, product) is { } told)
+        if (Earlier(execution, result, product) is var (told, emulated))
         {
-            return new Evidence([], [], told, execution.LogSize);
+            return new Evidence([], [], told, emulated, execution.LogSize);
         }
 
         var log = await StoreLogAsync(execution, cancel);
@@ -77,6 +77,7 @@ internal sealed class EvidenceMaker(
             ],
             [.. texts.Select(p => p.Manifest), attached],
             evidence,
+            execution.Emulated,
             execution.LogSize
         );
     }
@@ -111,7 +112,7 @@ internal sealed class EvidenceMaker(
     }
 
     // Nothing was built where the bases are still those of an earlier build: how its product was made is told already.
-    private BuildEvidence? Earlier(ExecutionRow execution, LeaseResult result, Product product)
+    private (BuildEvidence Told, bool Emulated)? Earlier(ExecutionRow execution, LeaseResult result, Product product)
     {
         var task = JsonSerializer.Deserialize(execution.Task, BuildJson.Default.LeaseTask)!;
         var digest = product.Manifest.Digest;
@@ -120,18 +121,24 @@ internal sealed class EvidenceMaker(
                 .Read(c =>
                     c.Query(
                         """
-                        SELECT evidence FROM executions
+                        SELECT evidence, emulated FROM executions
                         WHERE repository = @repository AND key = @key AND manifest_digest = @digest AND finished IS NOT NULL
                             AND state = 'succeeded' AND evidence IS NOT NULL
                         ORDER BY finished, id
                         """,
-                        row => JsonSerializer.Deserialize(row.GetString(0), BuildJson.Default.BuildEvidence)!,
+                        row =>
+                            (
+                                Told: JsonSerializer.Deserialize(row.GetString(0), BuildJson.Default.BuildEvidence)!,
+                                Emulated: row.GetInt64(1) != 0
+                            ),
                         ("repository", execution.Repository),
                         ("key", execution.Key),
                         ("digest", digest.ToString())
                     )
                 )
-                .Find(e => IsThere(execution, e))
+                .Where(e => IsThere(execution, e.Told))
+                .Select(e => ((BuildEvidence, bool)?)e)
+                .FirstOrDefault()
             : null;
     }
 

@@ -69,6 +69,12 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
             manifests.Put(transaction, own);
         }
 
+        // Whose product it is, counts; who has found that nothing was to be built, does not.
+        transaction.Run(
+            "UPDATE executions SET emulated = @emulated WHERE id = @id",
+            ("emulated", evidence.Emulated ? 1 : 0),
+            ("id", execution.Id)
+        );
         return outcome with
         {
             Manifest = product.Manifest,
