@@ -3,6 +3,7 @@ using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
 using Kiln.Server.Builds.Queue;
+using Kiln.Server.Metadata;
 using Kiln.Server.Registry;
 
 namespace Kiln.Server.Builds.Publish;
