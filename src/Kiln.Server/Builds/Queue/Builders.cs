@@ -70,7 +70,10 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
             .. database
                 .Read(c => Offers(c, requester))
                 .ConvertAll(Taken)
-                .Select(o => new OfferedNode(o.Node, [.. Parsed(o.Platforms)], o.Microarchitectures ?? []) { Claim = o }),
+                .Select(o => new OfferedNode(o.Node, [.. Parsed(o.Platforms)], o.Microarchitectures ?? [])
+                {
+                    Claim = o,
+                }),
         ];
     }
 

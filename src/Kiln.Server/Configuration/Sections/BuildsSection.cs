@@ -12,7 +12,7 @@ internal static class BuildsSection
             "What the build service may do, and what a build may use.",
             o => o.Build,
             (o, v) => o with { Build = v },
-            [.. Service, Signing, Bases, .. Queue, .. Pulls, .. Moves, .. Limits]
+            [.. Service, Emulation, Signing, Bases, .. Queue, .. Pulls, .. Moves, .. Limits]
         );
 
     private static IReadOnlyList<Field<BuildOptions>> Service =>
@@ -57,16 +57,6 @@ internal static class BuildsSection
             {
                 Flag = new("--allow-host-network"),
             },
-            new Field<BuildOptions, bool>(
-                "emulation",
-                "Whether what no node builds natively may be built on a machine that emulates the processor: allowed or denied.",
-                Kinds.Choice(("allowed", true), ("denied", false)),
-                o => o.AllowEmulation,
-                (o, v) => o with { AllowEmulation = v }
-            )
-            {
-                Flag = new("--emulation"),
-            },
             new Field<BuildOptions, IReadOnlyList<string>>(
                 "insecure-registries",
                 "Registries, HOST[:PORT], that are spoken to without TLS. Loopback always is.",
@@ -78,6 +68,18 @@ internal static class BuildsSection
                 Flag = new("--insecure-registry", Placeholder: "HOST"),
             },
         ];
+
+    private static Field<BuildOptions> Emulation =>
+        new Field<BuildOptions, bool>(
+            "emulation",
+            "Whether what no node builds natively may be built on a machine that emulates the processor: allowed or denied.",
+            Kinds.Choice(("allowed", true), ("denied", false)),
+            o => o.AllowEmulation,
+            (o, v) => o with { AllowEmulation = v }
+        )
+        {
+            Flag = new("--emulation"),
+        };
 
     private static Field<BuildOptions> Signing =>
         new Field<BuildOptions, string>(
