@@ -18,6 +18,12 @@ public sealed record RegistryClientOptions
     public IReadOnlyDictionary<string, Uri> Addresses { get; init; } = new Dictionary<string, Uri>();
 
     /// <summary>
+    /// Whether uploads and lists go on at the address that was called, with its login, by whatever name a registry calls
+    /// itself in <c>Location</c> and <c>Link</c>: it need not know where it is called from here.
+    /// </summary>
+    public bool StaysAtAddress { get; init; }
+
+    /// <summary>
     /// Which addresses may be connected to, redirects and token servers included; null is all. A name is resolved once
     /// for a connection, so that what was judged is what is connected to. A proxy resolves names itself: it is asked only for
     /// hosts that the rule lets be at any address (the rule's word on 0.0.0.0); all others are connected to directly.

@@ -182,9 +182,10 @@ public sealed partial class RegistryClient
                 return mountFrom is null;
             }
 
-            location =
+            location = _transport.TargetOf(
                 begun.Headers.Location?.OriginalString
-                ?? throw new RegistryException(RegistryFault.Broken, begin.Action, "the upload has no Location");
+                    ?? throw new RegistryException(RegistryFault.Broken, begin.Action, "the upload has no Location")
+            );
         }
 
         var put = begin with

@@ -45,7 +45,7 @@ internal static class ListPages
             }
 
             bytes += body.Length;
-            call = call with { Target = Resolve(call, link) };
+            call = call with { Target = transport.TargetOf(Resolve(call, link)) };
             if (!seen.Add(call.Target))
             {
                 throw Broken(call, "its pages lead in a circle, so that it has no end");

@@ -19,6 +19,16 @@ public static class RegistryAddress
         return new Uri($"{(plain ? "http" : "https")}://{host}/");
     }
 
+    /// <summary>The path and query of an address that is written in full and leads below <c>/v2/</c>; null of any other.</summary>
+    public static string? ApiPath(string location) =>
+        !location.StartsWith('/')
+        && Uri.TryCreate(location, UriKind.Absolute, out var url)
+        && url.AbsolutePath.StartsWith("/v2/", StringComparison.Ordinal)
+        && location.IndexOf("://", StringComparison.Ordinal) is > 0 and var scheme
+        && location.IndexOf("/v2/", scheme + "://".Length, StringComparison.Ordinal) is > 0 and var path
+            ? location[path..]
+            : null;
+
     /// <summary><c>localhost</c>, 127.0.0.0/8 and ::1, with or without a port.</summary>
     public static bool IsLoopback(string host)
     {

@@ -31,6 +31,10 @@ internal sealed class RegistryTransport : IDisposable
 
     public RegistryClientOptions Options => _options;
 
+    /// <summary>Where a call is to go that a registry has sent on to an address.</summary>
+    public string TargetOf(string location) =>
+        _options.StaysAtAddress && RegistryAddress.ApiPath(location) is { } path ? path : location;
+
     public void Dispose()
     {
         _proxied.Dispose();

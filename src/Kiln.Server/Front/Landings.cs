@@ -75,7 +75,10 @@ internal sealed class Landings(Database database, ServerId self, Wakeups wakeups
             cancel
         );
 
-    /// <summary>Takes the one whose turn it is; null where there is none.</summary>
+    /// <summary>
+    /// Takes the one whose turn it is; null where there is none. Those of a repository have it in the order in which they
+    /// were built: each finds the tags where the one before has left them.
+    /// </summary>
     public Task<Landing?> TakeAsync(CancellationToken cancel) =>
         database.WriteAsync(
             transaction =>
@@ -84,9 +87,15 @@ internal sealed class Landings(Database database, ServerId self, Wakeups wakeups
                 var due = transaction
                     .Query(
                         """
-                        SELECT job, state, since, tries, refusals FROM front_landings
-                        WHERE state IN ('waiting', 'tagging') AND next_try <= @now AND held_until <= @now
-                        ORDER BY next_try, job LIMIT 1
+                        SELECT l.job, l.state, l.since, l.tries, l.refusals
+                        FROM front_landings l LEFT JOIN jobs j ON j.id = l.job
+                        WHERE l.state IN ('waiting', 'tagging') AND l.next_try <= @now AND l.held_until <= @now
+                            AND NOT EXISTS (
+                                SELECT 1 FROM front_landings older JOIN jobs its ON its.id = older.job
+                                WHERE its.repository = j.repository AND its.finished IS NULL
+                                    AND older.state IN ('waiting', 'tagging')
+                                    AND (older.since < l.since OR (older.since = l.since AND older.job < l.job)))
+                        ORDER BY l.next_try, l.job LIMIT 1
                         """,
                         row => new Landing(
                             row.GetString(0),

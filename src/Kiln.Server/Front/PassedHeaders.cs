@@ -1,4 +1,5 @@
 using System.Net.Http.Headers;
+using Kiln.Client.Transport;
 using Kiln.Server.Access.Guard;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Primitives;
@@ -122,15 +123,11 @@ internal static class PassedHeaders
     /// </summary>
     internal static string Location(int status, string location, Uri behind, string origin)
     {
-        if (!Uri.TryCreate(location, UriKind.Absolute, out var url) || location.StartsWith('/'))
-        {
-            return location;
-        }
-
         var isRedirect = status is >= 300 and < 400;
-        var isOwn = Origin(url) == Origin(behind);
-        return url.AbsolutePath.StartsWith("/v2/", StringComparison.Ordinal) && (isOwn || !isRedirect)
-            ? origin + location[location.IndexOf("/v2/", StringComparison.Ordinal)..]
+        return
+            RegistryAddress.ApiPath(location) is { } path
+            && (!isRedirect || Origin(new Uri(location)) == Origin(behind))
+            ? origin + path
             : location;
     }
 

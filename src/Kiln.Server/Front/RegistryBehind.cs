@@ -41,8 +41,15 @@ internal sealed partial class RegistryBehind : IDisposable
             PasswordFile = options.Front.PasswordFile,
             TokenFile = options.Front.TokenFile,
         };
-        _own = new UpstreamEndpoint(login, Root, time, log);
-        _nobody = new UpstreamEndpoint(new UpstreamOptions { Host = Host }, Root, time, log);
+        RegistryClientOptions Change(RegistryClientOptions client) =>
+            client with
+            {
+                StaysAtAddress = true,
+                // A large layer takes it time after its last byte.
+                IdleTimeout = options.Front.IdleTime,
+            };
+        _own = new UpstreamEndpoint(login, Root, time, log, Change);
+        _nobody = new UpstreamEndpoint(new UpstreamOptions { Host = Host }, Root, time, log, Change);
         _wire = new HttpMessageInvoker(
             new SocketsHttpHandler
             {

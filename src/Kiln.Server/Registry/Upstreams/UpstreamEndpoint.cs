@@ -24,28 +24,34 @@ internal sealed partial class UpstreamEndpoint : IDisposable
     /// <param name="url">Where it answers; null is at its name.</param>
     /// <param name="time">For how long it is left alone.</param>
     /// <param name="log">Is told what is not for clients.</param>
-    public UpstreamEndpoint(UpstreamOptions options, Uri? url, TimeProvider time, ILogger log)
+    /// <param name="change">What is otherwise for this one.</param>
+    public UpstreamEndpoint(
+        UpstreamOptions options,
+        Uri? url,
+        TimeProvider time,
+        ILogger log,
+        Func<RegistryClientOptions, RegistryClientOptions>? change = null
+    )
     {
         _time = time;
         _host = options.Host;
         _path = url?.AbsolutePath.Trim('/') ?? "";
-        Client = new RegistryClient(
-            new RegistryClientOptions
-            {
-                Addresses = url is null
-                    ? new Dictionary<string, Uri>()
-                    : new Dictionary<string, Uri>(StringComparer.OrdinalIgnoreCase)
-                    {
-                        [options.Host] = new Uri(url.GetLeftPart(UriPartial.Authority) + "/"),
-                    },
-                Credentials = new FileLogin(options, log),
-                Time = time,
-                // Somebody waits: whoever wants it again asks again, and what is here already is served meanwhile.
-                Attempts = 1,
-                ConnectTimeout = TimeSpan.FromSeconds(5),
-                IdleTimeout = TimeSpan.FromSeconds(30),
-            }
-        );
+        var client = new RegistryClientOptions
+        {
+            Addresses = url is null
+                ? new Dictionary<string, Uri>()
+                : new Dictionary<string, Uri>(StringComparer.OrdinalIgnoreCase)
+                {
+                    [options.Host] = new Uri(url.GetLeftPart(UriPartial.Authority) + "/"),
+                },
+            Credentials = new FileLogin(options, log),
+            Time = time,
+            // Somebody waits: whoever wants it again asks again, and what is here already is served meanwhile.
+            Attempts = 1,
+            ConnectTimeout = TimeSpan.FromSeconds(5),
+            IdleTimeout = TimeSpan.FromSeconds(30),
+        };
+        Client = new RegistryClient(change?.Invoke(client) ?? client);
     }
 
     public RegistryClient Client { get; }
