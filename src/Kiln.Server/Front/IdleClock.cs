@@ -25,6 +25,9 @@ internal sealed class IdleClock : IDisposable
     /// <summary>Something moved.</summary>
     public void Touch() => _silence.CancelAfter(_idle);
 
+    /// <summary>Nothing is waited for until something moves again.</summary>
+    public void Rest() => _silence.CancelAfter(Timeout.InfiniteTimeSpan);
+
     public void Dispose()
     {
         _either.Dispose();

@@ -15,6 +15,9 @@ internal sealed class PassThrough(RegistryBehind behind, ServerOptions options, 
 {
     private const int BufferBytes = 64 << 10;
 
+    // Bytes of a body that are sent with its headers.
+    private const long MaxUnasked = 16 << 10;
+
     // More is nothing but an attack.
     private const int MaxDecodings = 4;
     private static readonly TimeSpan FullPause = TimeSpan.FromSeconds(2);
@@ -70,6 +73,8 @@ internal sealed class PassThrough(RegistryBehind behind, ServerOptions options, 
         {
             using var request = Request(http, body, clock);
             var response = await behind.SendAsync(request, clock);
+            // It may be a while before somebody wants its body.
+            clock.Rest();
             FrontMeters.Passed.Add(
                 1,
                 new KeyValuePair<string, object?>("status", $"{(int)response.StatusCode / 100}xx")
@@ -179,9 +184,11 @@ internal sealed class PassThrough(RegistryBehind behind, ServerOptions options, 
                 : http.Request.ContentLength is 0 ? new ByteArrayContent([])
                 : null,
         };
-        if (request.Content is not null && http.Request.Headers.Expect.Count > 0)
+        // Who waits to hear whether the body is wanted hears it from the registry behind. Of a long one that is asked in any
+        // case: who refuses it may close the connection while it is being sent, and would not be heard.
+        var isLong = request.Content is PassedBody && http.Request.ContentLength is null or > MaxUnasked;
+        if (request.Content is not null && (isLong || http.Request.Headers.Expect.Count > 0))
         {
-            // Who waits to hear whether the body is wanted hears it from the registry behind.
             request.Headers.ExpectContinue = true;
         }
 
@@ -272,6 +279,7 @@ internal sealed class PassedAnswer(
             return;
         }
 
+        clock.Touch();
         try
         {
             await using var body = await response.Content.ReadAsStreamAsync(clock.Token);

@@ -123,8 +123,25 @@ internal sealed class ReferrersBehind(PassThrough wire)
     {
         using var clock = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         using var either = CancellationTokenSource.CreateLinkedTokenSource(clock.Token, cancel);
-        await answer.Content.LoadIntoBufferAsync(MaxBytes, either.Token);
-        return await answer.Content.ReadAsByteArrayAsync(either.Token);
+        try
+        {
+            await answer.Content.LoadIntoBufferAsync(MaxBytes, either.Token);
+            return await answer.Content.ReadAsByteArrayAsync(either.Token);
+        }
+        catch (Exception e) when (e is HttpRequestException or IOException)
+        {
+            throw new OciException(
+                ErrorCodes.UpstreamBroken,
+                $"the answer of the registry behind broke off ({e.Message}); try again"
+            );
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            throw new OciException(
+                ErrorCodes.UpstreamSilent,
+                "the registry behind has stopped in the middle of its answer; try again"
+            );
+        }
     }
 
     private async Task<IReadOnlyList<Descriptor>> ReadAsync(HttpContext http, RepositoryName repository, Digest subject)

@@ -4,6 +4,7 @@ using Kiln.Server.Builds.Intake;
 using Kiln.Server.Front;
 using Kiln.Server.Registry;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Server.Http;
 
@@ -11,7 +12,7 @@ namespace Kiln.Server.Http;
 /// Manifests, blobs and referrers of the registry behind: passed on, and what builds need of them done beside. Whatever has
 /// no route here or in the build extension is passed on as it is.
 /// </summary>
-internal sealed class FrontEndpoints(
+internal sealed partial class FrontEndpoints(
     PassThrough wire,
     PushedRecipes recipes,
     ReferrersBehind referrers,
@@ -21,7 +22,8 @@ internal sealed class FrontEndpoints(
     CallerRights rights,
     FrontBuildPulls builds,
     BuildOptions build,
-    ServerOptions options
+    ServerOptions options,
+    ILogger<FrontEndpoints> log
 )
 {
     public void Map(V2Router router) =>
@@ -90,7 +92,12 @@ internal sealed class FrontEndpoints(
         var beside = new List<(string Name, string Value)>();
         if (manifest.Subject is { } subject && !answer.Has("OCI-Subject"))
         {
-            beside.Add(await ListAsync(context, subject.Digest, digest, manifest, body.Length));
+            await BesideAsync(
+                context,
+                beside,
+                $"not listed among the referrers of {subject.Digest}",
+                async () => [await ListAsync(context, subject.Digest, digest, manifest, body.Length)]
+            );
         }
 
         var push = new ManifestPush
@@ -103,14 +110,41 @@ internal sealed class FrontEndpoints(
             Principal = context.Principal.Name,
             Origin = CalledAddress.Of(context.Http, options),
         };
-        if (await recipes.StartAsync(context.Http, push, digest, manifest) is { } notice)
-        {
-            beside.AddRange(
-                new[] { ("Link", notice.Link), ("Warning", notice.Warning) }.Where(h => h.Item2 is not null)!
-            );
-        }
-
+        await BesideAsync(
+            context,
+            beside,
+            "no build was started",
+            async () =>
+                await recipes.StartAsync(context.Http, push, digest, manifest) is { } notice
+                    ? [.. new[] { ("Link", notice.Link), ("Warning", notice.Warning) }.Where(h => h.Item2 is not null)!]
+                    : []
+        );
         await answer.WriteAsync(headers => beside.ForEach(h => headers.Append(h.Name, h.Value)));
+    }
+
+    // The manifest is taken: whatever fails from here on is no failure of the push.
+    private async Task BesideAsync(
+        V2Context context,
+        List<(string Name, string Value)> beside,
+        string lack,
+        Func<Task<IReadOnlyList<(string Name, string Value)>>> act
+    )
+    {
+        try
+        {
+            beside.AddRange(await act());
+        }
+        catch (Exception e) when (!context.Cancel.IsCancellationRequested)
+        {
+            var why = (e as OciException)?.Message;
+            if (why is null)
+            {
+                LogFault(log, e);
+            }
+
+            why ??= "this is a fault of this server, whose log has the details";
+            beside.Add(("Warning", PushIntake.Warning($"the manifest is pushed, but {lack}: {why}")));
+        }
     }
 
     // In a registry that lists referrers itself the client does not: so this one has to (distribution-spec, "Pushing
@@ -192,4 +226,10 @@ internal sealed class FrontEndpoints(
             [.. named.Select(text => Tag.TryParse(text, out var tag) ? tag : null).OfType<Tag>().Distinct()]
         );
     }
+
+    [LoggerMessage(
+        Level = LogLevel.Error,
+        Message = "what follows a push that the registry behind has taken met a fault"
+    )]
+    private static partial void LogFault(ILogger log, Exception exception);
 }
