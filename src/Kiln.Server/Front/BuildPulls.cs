@@ -1,10 +1,13 @@
-using System.Collections.Concurrent;
+using System.Buffers.Binary;
+using System.Buffers.Text;
 using System.Data.Common;
 using System.Security.Cryptography;
+using System.Text;
 using System.Text.RegularExpressions;
 using Kiln.BuildSpec;
 using Kiln.Oci;
 using Kiln.Server.Access.Logins;
+using Kiln.Server.Access.Tokens;
 using Kiln.Server.Metadata;
 using Microsoft.AspNetCore.Http;
 
@@ -15,11 +18,11 @@ namespace Kiln.Server.Front;
 /// recipes name, those from which whoever asked could pull when they asked. A build comes later, and has no credentials of
 /// theirs.
 /// </summary>
-internal sealed partial class BuildPulls(Database database, OwnHosts own, TimeProvider time)
+internal sealed partial class BuildPulls(Database database, TokenSigner signer, OwnHosts own, TimeProvider time)
 {
     private const string Prefix = "kiln_pull_";
-    private const int SecretBytes = 32;
-    private const int MaxSecrets = 10_000;
+    private const int MacBytes = 32;
+    private const int UntilBytes = 8;
 
     // From the request to the build's beginning.
     private static readonly TimeSpan Memory = TimeSpan.FromDays(2);
@@ -27,9 +30,8 @@ internal sealed partial class BuildPulls(Database database, OwnHosts own, TimePr
     // Bases are fetched at a build's beginning; large ones take their time.
     private static readonly TimeSpan Lifetime = TimeSpan.FromHours(2);
 
-    private readonly ConcurrentDictionary<string, (string Principal, DateTimeOffset Until)> _secrets = new(
-        StringComparer.Ordinal
-    );
+    // The servers of a database have the same key.
+    private readonly byte[] _key = signer.KeyFor("kiln pull secrets");
 
     /// <summary>Notes that somebody may pull from a repository.</summary>
     public Task NoteAsync(string principal, RepositoryName repository, CancellationToken cancel) =>
@@ -62,24 +64,20 @@ internal sealed partial class BuildPulls(Database database, OwnHosts own, TimePr
                 is not null
         );
 
-    /// <summary>The login that a build gets with its lease. It is good for pulls through this server alone.</summary>
+    /// <summary>
+    /// The login that a build gets with its lease: for whom and how long stands in it, under this server's key. It is good
+    /// for pulls through this server, and those that share its keys, alone.
+    /// </summary>
     public LeaseRegistry LoginFor(DbConnection connection, string principal)
     {
-        var now = time.GetUtcNow();
-        if (_secrets.Count >= MaxSecrets)
-        {
-            foreach (var (old, entry) in _secrets.Where(s => s.Value.Until <= now))
-            {
-                _secrets.TryRemove(new(old, entry));
-            }
-        }
-
-        var secret = Prefix + System.Buffers.Text.Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(SecretBytes));
-        _secrets[secret] = (principal, now + Lifetime);
+        var said = new byte[UntilBytes + Encoding.UTF8.GetByteCount(principal)];
+        BinaryPrimitives.WriteInt64BigEndian(said, (time.GetUtcNow() + Lifetime).ToUnixTimeMilliseconds());
+        Encoding.UTF8.GetBytes(principal, said.AsSpan(UntilBytes));
+        byte[] secret = [.. HMACSHA256.HashData(_key, said), .. said];
         return new LeaseRegistry
         {
             Hosts = own.All,
-            Token = secret,
+            Token = Prefix + Base64Url.EncodeToString(secret),
             Unasked = true,
         };
     }
@@ -99,9 +97,32 @@ internal sealed partial class BuildPulls(Database database, OwnHosts own, TimePr
             return null;
         }
 
-        return _secrets.TryGetValue(secret, out var known) && known.Until > time.GetUtcNow()
-            ? May(known.Principal, repository)
+        return Requester(secret) is { } principal
+            ? May(principal, repository)
             : throw new OciException(ErrorCodes.Denied, "this build's time to pull is over");
+    }
+
+    // For whom a secret is; null where its time is over, or it is none.
+    private string? Requester(string secret)
+    {
+        var text = secret.AsSpan(Prefix.Length);
+        if (!Base64Url.IsValid(text))
+        {
+            return null;
+        }
+
+        var bytes = Base64Url.DecodeFromChars(text).AsSpan();
+        if (bytes.Length <= MacBytes + UntilBytes)
+        {
+            return null;
+        }
+
+        var said = bytes[MacBytes..];
+        return
+            CryptographicOperations.FixedTimeEquals(HMACSHA256.HashData(_key, said), bytes[..MacBytes])
+            && BinaryPrimitives.ReadInt64BigEndian(said) > time.Milliseconds()
+            ? Encoding.UTF8.GetString(said[UntilBytes..])
+            : null;
     }
 
     private long Oldest => (time.GetUtcNow() - Memory).ToUnixTimeMilliseconds();
@@ -117,6 +138,6 @@ internal sealed partial class BuildPulls(Database database, OwnHosts own, TimePr
         return Form().IsMatch(text) ? text : null;
     }
 
-    [GeneratedRegex(@"\Akiln_pull_[A-Za-z0-9_-]{43}\z", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"\Akiln_pull_[A-Za-z0-9_-]{43,2000}\z", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Form();
 }

@@ -37,7 +37,8 @@ internal sealed class TokenSigner
         var id = Convert.ToHexStringLower(HMACSHA256.HashData(bytes, "kiln token key id"u8).AsSpan(0, 8));
         var key = new SymmetricSecurityKey(bytes) { KeyId = id };
         _signing = new SigningCredentials(key, SecurityAlgorithms.HmacSha256);
-        _fingerprints = HMACSHA256.HashData(bytes, "kiln credential fingerprints"u8);
+        _bytes = bytes;
+        _fingerprints = KeyFor("kiln credential fingerprints");
         _rules = new TokenValidationParameters
         {
             IssuerSigningKey = key,
@@ -51,7 +52,11 @@ internal sealed class TokenSigner
         _refreshRules.ValidAudience = RefreshAudience;
     }
 
+    private readonly byte[] _bytes;
     private readonly byte[] _fingerprints;
+
+    /// <summary>A key of 32 bytes for one purpose and no other, which the servers of a database share.</summary>
+    public byte[] KeyFor(string purpose) => HMACSHA256.HashData(_bytes, Encoding.UTF8.GetBytes(purpose));
 
     /// <summary>A token for a principal.</summary>
     /// <param name="scopes">What it is for; null stands for all that the principal may do.</param>
