@@ -18,6 +18,7 @@ internal sealed class CallerNames(TokenSigner signer)
     private const int MaxNameLength = 128;
     private const int FingerprintLength = 12;
 
+    /// <returns>Nobody in particular for a token that was given to somebody who had not logged in.</returns>
     /// <param name="authorization">Credentials of a kind that the registry behind has checked.</param>
     public Principal Of(string authorization)
     {
@@ -26,19 +27,26 @@ internal sealed class CallerNames(TokenSigner signer)
             && Login.ReadBasic(authorization[Basic.Length..].Trim()) is var (name, _)
                 ? name
                 : null;
+        var subject = authorization.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase)
+            ? Subject(authorization[Bearer.Length..].Trim())
+            : null;
+        if (subject == "")
+        {
+            return Principal.Anonymous;
+        }
+
         // Not every registry looks at the name beside a password that is a token: the name alone is nobody's.
         var said =
             user is not null ? $"{Plain(user)}~{Fingerprint(authorization)}"
-            : authorization.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase)
-            && Subject(authorization[Bearer.Length..].Trim()) is { } subject
-                ? (Plain(subject) == subject ? subject : $"{Plain(subject)}~{Fingerprint(subject)}")
+            : subject is not null ? (Plain(subject) == subject ? subject : $"{Plain(subject)}~{Fingerprint(subject)}")
             : $"bearer~{Fingerprint(authorization)}";
         return new Principal(said) { Kind = PrincipalKind.User };
     }
 
     private string Fingerprint(string credentials) => signer.Fingerprint(credentials)[..FingerprintLength];
 
-    // Whom a token is for, says whoever signed it; that it was signed right, the registry behind has found.
+    // Whom a token is for, says whoever signed it; that it was signed right, the registry behind has found. Empty where it
+    // is for nobody, as token servers give one to those who have not logged in; null where it does not say.
     private static string? Subject(string token)
     {
         var parts = token.Split('.');
@@ -50,13 +58,19 @@ internal sealed class CallerNames(TokenSigner signer)
         try
         {
             using var document = JsonDocument.Parse(Base64Url.DecodeFromChars(parts[1]));
-            return
-                document.RootElement.ValueKind == JsonValueKind.Object
-                && document.RootElement.TryGetProperty("sub", out var sub)
-                && sub.ValueKind == JsonValueKind.String
-                && sub.GetString() is { Length: > 0 and <= MaxNameLength } text
-                && text != Principal.Anonymous.Name
-                ? text
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+            {
+                return null;
+            }
+
+            if (!document.RootElement.TryGetProperty("sub", out var sub) || sub.ValueKind == JsonValueKind.Null)
+            {
+                return "";
+            }
+
+            var text = sub.ValueKind == JsonValueKind.String ? sub.GetString() : null;
+            return text == Principal.Anonymous.Name ? ""
+                : text?.Length <= MaxNameLength ? text
                 : null;
         }
         catch (Exception e) when (e is JsonException or FormatException or DecoderFallbackException)

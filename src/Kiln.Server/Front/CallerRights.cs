@@ -1,3 +1,5 @@
+using System.Net.Http.Headers;
+using Kiln.Client.Registry;
 using Kiln.Oci;
 using Kiln.Server.Access;
 using Kiln.Server.Access.Connections;
@@ -62,12 +64,39 @@ internal sealed class CallerRights(
     }
 
     /// <summary>
+    /// Requires that the caller may move a tag that is there: what it points at is pushed to it once more with their
+    /// credentials. That changes nothing, and takes this right and no other.
+    /// </summary>
+    /// <exception cref="OciException">They may not, or the registry behind has no answer.</exception>
+    public async Task RequireMoveAsync(HttpContext http, RepositoryName repository, Tag tag, RemoteManifest manifest)
+    {
+        using var content = new ReadOnlyMemoryContent(manifest.Bytes);
+        content.Headers.ContentType = new MediaTypeHeaderValue(manifest.Info.MediaType);
+        var target = $"/v2/{repository}/manifests/{tag}";
+        using var answer = await wire.AskAsync(http, HttpMethod.Put, target, Credentials(http), content);
+        var verdict = Judge(answer);
+        if (!verdict.Allowed)
+        {
+            throw Refusal(
+                http,
+                verdict,
+                $"{behind.Host} does not let you move the tag {tag} of {repository}, so nothing is built for it; ask for another tag"
+            );
+        }
+    }
+
+    /// <summary>
     /// Whoever has just pushed: the registry behind has let them, so that it is asked only whether they may pull as well.
     /// </summary>
     /// <returns>Null where they may not build, with the reason in the second place.</returns>
     public async Task<(Principal? Builder, string? WhyNot)> PushedAsync(HttpContext http, RepositoryName repository)
     {
-        verdicts.Keep(Credentials(http), repository.Value, Rights.Push, new Verdict(Allowed: true, 202, []));
+        // Why somebody could who has brought none is not known: it need not hold for anything else.
+        if (Credentials(http) is { } credentials)
+        {
+            verdicts.Keep(http, credentials, repository.Value, Rights.Push, new Verdict(Allowed: true, 202, []));
+        }
+
         try
         {
             return ((await InAsync(http, repository, Rights.Push | Rights.Build)).Principal, null);
@@ -138,9 +167,13 @@ internal sealed class CallerRights(
     private async Task<Principal> IdentifyAsync(HttpContext http, RepositoryName? repository, Rights right)
     {
         var credentials = Credentials(http);
-        if (credentials is not null && !(await AskAsync(http, null, repository, right)).Allowed)
+        if (
+            credentials is not null
+            && !(await AskAsync(http, null, repository, right)).Allowed
+            && names.Of(credentials) is { Kind: not PrincipalKind.Anonymous } named
+        )
         {
-            return names.Of(credentials);
+            return named;
         }
 
         return TrustsPeers && ListenAddresses.IsOwnName(http.Request.Host.Host) && LoopbackPeer.Of(http) is { } local
@@ -167,7 +200,7 @@ internal sealed class CallerRights(
         }
 
         var name = repository?.Value ?? "";
-        if (verdicts.Find(credentials, name, right) is { } known)
+        if (verdicts.Find(http, credentials, name, right) is { } known)
         {
             return known;
         }
@@ -178,7 +211,7 @@ internal sealed class CallerRights(
             Rights.Pull => await AskToPullAsync(http, credentials, repository!),
             _ => await AskAsync(http, credentials, "/v2/"),
         };
-        verdicts.Keep(credentials, name, right, verdict);
+        verdicts.Keep(http, credentials, name, right, verdict);
         return verdict;
     }
 

@@ -1,5 +1,6 @@
 using Kiln.BuildSpec;
 using Kiln.Client;
+using Kiln.Client.Registry;
 using Kiln.Oci;
 using Kiln.Server.Builds.Intake;
 using Kiln.Server.Registry;
@@ -108,10 +109,15 @@ internal sealed class ContentBehind(
         {
             foreach (var tag in tags)
             {
-                var name = new Reference(behind.Host, repository, tag, Digest: null);
-                if (await behind.Client.FindManifestAsync(name, cancel) is { } digest)
+                // A tag of which nobody could be asked is as one that is not there: what would move it fails.
+                if (
+                    accessor.HttpContext is { } http
+                    && await PointingAsync(new Reference(behind.Host, repository, tag, Digest: null), cancel)
+                        is { } manifest
+                )
                 {
-                    pointing[tag.Value] = digest.ToString();
+                    await rights.RequireMoveAsync(http, repository, tag, manifest);
+                    pointing[tag.Value] = manifest.Digest.ToString();
                 }
             }
 
@@ -120,6 +126,18 @@ internal sealed class ContentBehind(
         catch (RegistryException e)
         {
             throw Of(e, repository);
+        }
+    }
+
+    private async Task<RemoteManifest?> PointingAsync(Reference tag, CancellationToken cancel)
+    {
+        try
+        {
+            return await behind.Client.GetManifestAsync(tag, cancel);
+        }
+        catch (RegistryException e) when (e.Fault == RegistryFault.NotFound)
+        {
+            return null;
         }
     }
 

@@ -61,10 +61,10 @@ internal sealed class ProductCopy(
     {
         var client = behind.Client;
         var tags = JsonSerializer.Deserialize(job.Tags, BuildJson.Default.IReadOnlyListString)!;
-        var seen =
-            job.TagPolicy is TagPolicies.CreateOnly or null || job.TagsSeen is null
-                ? new Dictionary<string, string>()
-                : JsonSerializer.Deserialize(job.TagsSeen, OciJson.Default.IReadOnlyDictionaryStringString)!;
+        // Null where it was accepted before this was noted.
+        var seen = job.TagsSeen is null
+            ? null
+            : JsonSerializer.Deserialize(job.TagsSeen, OciJson.Default.IReadOnlyDictionaryStringString);
         var open = new List<Reference>();
         foreach (var tag in tags)
         {
@@ -81,9 +81,15 @@ internal sealed class ProductCopy(
                 return $"the tag {tag} is the recipe's own; push the recipe as NAME.recipe, or ask for another tag";
             }
 
-            if (job.TagPolicy is not null && seen.GetValueOrDefault(tag) != now?.ToString())
+            if (job.TagPolicy is not null && seen?.GetValueOrDefault(tag) != now?.ToString())
             {
                 return $"the tag {tag} was moved by somebody else meanwhile, and the request has tagPolicy {job.TagPolicy}";
+            }
+
+            if (now is not null && seen?.ContainsKey(tag) is false)
+            {
+                // Only of a tag that is there can be asked whether somebody may move it.
+                return $"the tag {tag} has been made since the build was asked for, and whether you may move it was not asked then; ask for the build again, which is answered from this one";
             }
 
             open.Add(name);

@@ -29,7 +29,9 @@ internal sealed class PushedRecipes(CallerRights rights, IPushTrigger trigger, M
         }
 
         var asked = push with { Principal = builder.Name, MayBuild = true };
-        if (await trigger.PrepareAsync(asked, digest, manifest, cancel) is not { } reaction)
+        var prepared = await trigger.PrepareAsync(asked, digest, manifest, cancel);
+        http.Response.Headers.Remove("WWW-Authenticate");
+        if (prepared is not { } reaction)
         {
             return null;
         }

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
 using Kiln.Server.Access.Policies;
+using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Front;
 
@@ -28,14 +29,17 @@ internal sealed class Verdicts(TimeProvider time)
     );
 
     /// <summary>What was said; null where that has to be asked.</summary>
+    /// <param name="http">From where: a registry may let in some machines without credentials, and others not.</param>
     /// <param name="authorization">The credentials; null for none.</param>
     /// <param name="repository">Empty for the registry as a whole.</param>
-    public Verdict? Find(string? authorization, string repository, Rights right) =>
-        _entries.TryGetValue(KeyOf(authorization, repository, right), out var entry) && entry.Until > time.GetUtcNow()
+    public Verdict? Find(HttpContext http, string? authorization, string repository, Rights right) =>
+        _entries.TryGetValue(KeyOf(http, authorization, repository, right), out var entry)
+        && entry.Until > time.GetUtcNow()
             ? entry.Verdict
             : null;
 
-    public void Keep(string? authorization, string repository, Rights right, Verdict verdict)
+    /// <inheritdoc cref="Find"/>
+    public void Keep(HttpContext http, string? authorization, string repository, Rights right, Verdict verdict)
     {
         if (!verdict.Allowed && authorization is not null)
         {
@@ -47,12 +51,17 @@ internal sealed class Verdicts(TimeProvider time)
             _entries.Clear();
         }
 
-        _entries[KeyOf(authorization, repository, right)] = (verdict, time.GetUtcNow() + Lifetime);
+        _entries[KeyOf(http, authorization, repository, right)] = (verdict, time.GetUtcNow() + Lifetime);
     }
 
     // Names have no line ends.
-    private string KeyOf(string? authorization, string repository, Rights right) =>
+    private string KeyOf(HttpContext http, string? authorization, string repository, Rights right) =>
         Convert.ToBase64String(
-            HMACSHA256.HashData(_key, Encoding.UTF8.GetBytes($"{repository}\n{right}\n{authorization ?? "\n"}"))
+            HMACSHA256.HashData(
+                _key,
+                Encoding.UTF8.GetBytes(
+                    $"{http.Connection.RemoteIpAddress}\n{repository}\n{right}\n{authorization ?? "\n"}"
+                )
+            )
         );
 }

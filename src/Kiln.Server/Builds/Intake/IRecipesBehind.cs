@@ -22,8 +22,11 @@ internal interface IRecipesBehind
     /// <exception cref="OciException">The registry behind has no answer that can be used.</exception>
     Task BringAsync(RepositoryName repository, Descriptor blob, long maxBytes, CancellationToken cancel);
 
-    /// <summary>Where tags point there, by their names; those that are not there are left out.</summary>
-    /// <exception cref="OciException">The registry behind has no answer that can be used.</exception>
+    /// <summary>
+    /// Where tags point there, by their names, once it was found that whoever asks now may move them; those that are not
+    /// there are left out.
+    /// </summary>
+    /// <exception cref="OciException">They may not, or the registry behind has no answer that can be used.</exception>
     Task<IReadOnlyDictionary<string, string>> PointingAsync(
         RepositoryName repository,
         IEnumerable<Tag> tags,

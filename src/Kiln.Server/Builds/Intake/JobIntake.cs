@@ -158,10 +158,7 @@ internal sealed class JobIntake(
             RecipeDigest = recipe.Artifact,
             RecipeType = recipe.Type,
             Tags = tags,
-            Seen =
-                behind is not null && full.TagPolicy is not null
-                    ? await behind.PointingAsync(repository, tags, cancel)
-                    : null,
+            Seen = behind is null ? null : await behind.PointingAsync(repository, tags, cancel),
             Tasks =
             [
                 .. full.Targets!.Select(target =>

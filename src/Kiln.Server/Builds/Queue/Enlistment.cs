@@ -245,7 +245,7 @@ internal sealed class Enlistment(
             ("policy", plan.TagPolicy),
             (
                 "seen",
-                plan.TagPolicy is null
+                plan.TagPolicy is null && plan.Seen is null
                     ? null
                     : JsonSerializer.Serialize(seen, OciJson.Default.IReadOnlyDictionaryStringString)
             ),
