@@ -11,6 +11,16 @@ ensure_builder_user() {
     ensure_subordinate_ids "$user"
 }
 
+# Makes the user when there is none: one as most clusters have them, without any id but its own. Only root (or sudo) can.
+ensure_plain_user() {
+    local user=$1
+    if ! id -u "$user" >/dev/null 2>&1; then
+        say "Making the ordinary user '$user', which has no subordinate ids"
+        as_root useradd --create-home --shell /bin/bash -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0 "$user"
+    fi
+    ! has_range "$user" /etc/subuid || die "The user '$user' has subordinate ids, and must not for this."
+}
+
 ensure_subordinate_ids() {
     local user=$1 first
     if ! has_range "$user" /etc/subuid || ! has_range "$user" /etc/subgid; then

@@ -27,6 +27,10 @@ public sealed record BuildInfo
     /// <summary>The engines of this registry's own node, with versions, for example <c>buildah 1.28.2</c>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
 
+    /// <inheritdoc cref="RootMethods"/>
+    /// <remarks>Null where nobody says.</remarks>
+    public IReadOnlyList<string>? Roots { get; init; }
+
     /// <summary>The networks that a request may ask for.</summary>
     public required IReadOnlyList<string> Networks { get; init; }
 

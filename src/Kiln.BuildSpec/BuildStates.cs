@@ -111,3 +111,13 @@ public static class NetworkModes
 
     public static bool IsKnown(string mode) => mode is Isolated or None or Host;
 }
+
+/// <summary>How a build of a user without privileges comes to be root.</summary>
+public static class RootMethods
+{
+    /// <summary>By a range of subordinate ids: files keep their owners.</summary>
+    public const string SubordinateIds = "subuid";
+
+    /// <summary>By a filter that pretends changes of owner: there is one id, and files have no owners.</summary>
+    public const string Seccomp = "seccomp";
+}

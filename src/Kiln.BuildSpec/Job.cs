@@ -97,7 +97,7 @@ public sealed record BuildConfinement
     /// <summary>How the steps are kept apart, for example <c>namespaces</c> or <c>unsafe-none</c>.</summary>
     public required string Isolation { get; init; }
 
-    /// <summary>How root is given: <c>subuid</c> or <c>seccomp</c>.</summary>
+    /// <inheritdoc cref="RootMethods"/>
     public required string Root { get; init; }
     public required string Network { get; init; }
 

@@ -30,6 +30,9 @@ public sealed record LeaseClaim
     /// <summary>Names with versions, for example <c>buildah 1.28.2</c>.</summary>
     public IReadOnlyList<string>? Engines { get; init; }
 
+    /// <inheritdoc cref="RootMethods"/>
+    public IReadOnlyList<string>? Roots { get; init; }
+
     /// <summary>What it has for one build; null where it does not say: then it gets what asks for nothing.</summary>
     public BuildResources? Resources { get; init; }
 

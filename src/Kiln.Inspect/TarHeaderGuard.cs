@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text;
-
 namespace Kiln.Inspect;
 
 /// <summary>
@@ -17,13 +14,7 @@ public sealed class TarHeaderGuard(Stream inner) : WrappingStream(inner)
     /// <summary>Bytes of one pax header or long name. Attributes have 64 KiB at most on Linux, and there are few.</summary>
     public const int MaxMetaBytes = 1 << 20;
 
-    private const int Block = 512;
-
-    // POSIX.1-2024, pax, "ustar Header Block".
-    private const int SizeAt = 124;
-    private const int SizeLength = 12;
-    private const int TypeAt = 156;
-
+    private const int Block = TarHeader.Block;
     private readonly byte[] _header = new byte[Block];
     private int _filled;
 
@@ -109,7 +100,7 @@ public sealed class TarHeaderGuard(Stream inner) : WrappingStream(inner)
             bytes = bytes[part..];
             if (_left == 0 && _pax is not null)
             {
-                _size = SizeIn(_pax.GetBuffer().AsSpan(0, (int)_pax.Length)) ?? _size;
+                _size = TarHeader.SizeIn(_pax.GetBuffer().AsSpan(0, (int)_pax.Length)) ?? _size;
                 _pax = null;
             }
 
@@ -129,8 +120,8 @@ public sealed class TarHeaderGuard(Stream inner) : WrappingStream(inner)
             return;
         }
 
-        var size = Number(_header.AsSpan(SizeAt, SizeLength));
-        switch ((char)_header[TypeAt])
+        var size = TarHeader.Size(_header);
+        switch (TarHeader.Type(_header))
         {
             case 'x' or 'g' or 'L' or 'K':
                 if (size > MaxMetaBytes)
@@ -138,7 +129,7 @@ public sealed class TarHeaderGuard(Stream inner) : WrappingStream(inner)
                     throw TooLarge(size);
                 }
 
-                _pax = (char)_header[TypeAt] == 'x' && size > 0 ? new MemoryStream() : null;
+                _pax = TarHeader.Type(_header) == 'x' && size > 0 ? new MemoryStream() : null;
                 break;
             default:
                 size = _size ?? size;
@@ -146,65 +137,7 @@ public sealed class TarHeaderGuard(Stream inner) : WrappingStream(inner)
                 break;
         }
 
-        _left = (size + Block - 1) / Block * Block;
-    }
-
-    // Octal digits, or from the first bit on a binary number.
-    private static long Number(ReadOnlySpan<byte> field)
-    {
-        long number = 0;
-        if ((field[0] & 0x80) != 0)
-        {
-            foreach (var b in field[^8..])
-            {
-                number = (number << 8) | b;
-            }
-
-            return number is < 0 or > long.MaxValue - Block
-                ? throw new InvalidDataException("an entry's size is not a number")
-                : number;
-        }
-
-        foreach (var b in field.Trim(" \0"u8))
-        {
-            number = b is >= (byte)'0' and <= (byte)'7'
-                ? (number << 3) | (long)(b - '0')
-                : throw new InvalidDataException("an entry's size is not a number");
-        }
-
-        return number;
-    }
-
-    // Records of the form "LENGTH KEYWORD=VALUE\n"; the reader takes the last size of several.
-    private static long? SizeIn(ReadOnlySpan<byte> pax)
-    {
-        long? size = null;
-        while (pax.IndexOf((byte)' ') is > 0 and var space)
-        {
-            if (
-                !int.TryParse(pax[..space], NumberStyles.None, CultureInfo.InvariantCulture, out var length)
-                || length <= space
-                || length > pax.Length
-            )
-            {
-                break;
-            }
-
-            var record = pax[(space + 1)..length];
-            if (record.StartsWith("size="u8))
-            {
-                var value = Encoding.UTF8.GetString(record["size="u8.Length..].TrimEnd("\n"u8));
-                size =
-                    long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
-                    && number < long.MaxValue - Block
-                        ? number
-                        : throw new InvalidDataException("a pax header's size is not a number");
-            }
-
-            pax = pax[length..];
-        }
-
-        return size;
+        _left = TarHeader.Padded(size);
     }
 
     private static OversizeException TooLarge(long size) =>

@@ -105,6 +105,7 @@ public sealed partial class BuildNode(
             Outputs = [BuildOutput.Oci],
             Networks = abilities.Networks,
             Engines = abilities.Engines.Count == 0 ? null : abilities.Engines,
+            Roots = abilities.Roots.Count == 0 ? null : abilities.Roots,
             Resources = abilities.Resources,
             Types = abilities.Types,
             LeaseSeconds = abilities.LeaseSeconds,

@@ -13,6 +13,9 @@ public sealed record NodeOptions
     /// <summary>What else there is to say about the node, for people.</summary>
     public IReadOnlyDictionary<string, string>? Labels { get; init; }
     public bool Unsafe { get; init; }
+
+    /// <summary>Builds have this user's own id only, under root emulation, also where it has a range of subordinate ids.</summary>
+    public bool SingleId { get; init; }
     public bool AllowHostNetwork { get; init; }
 
     /// <summary>Whether it builds for platforms whose programs this machine runs by emulation.</summary>

@@ -50,6 +50,9 @@ public sealed record NodeAbilities
     /// <inheritdoc cref="NetworkModes"/>
     public required IReadOnlyList<string> Networks { get; init; }
 
+    /// <inheritdoc cref="RootMethods"/>
+    public IReadOnlyList<string> Roots { get; init; } = [];
+
     /// <summary>What there is for one build; of several nodes the most.</summary>
     public BuildResources Resources { get; init; } = new();
 

@@ -186,6 +186,9 @@ public sealed record BuildOptions
     /// <summary>Build without namespaces of its own where the machine allows none. The build then is the server's user.</summary>
     public bool Unsafe { get; init; }
 
+    /// <summary>Build with the server's own user id only, also where it has a range of subordinate ids.</summary>
+    public bool SingleId { get; init; }
+
     /// <summary>
     /// A private key of ECDSA over P-256 in PEM, which only the server's user may read, that signs provenance; null signs
     /// none.

@@ -76,6 +76,9 @@ internal static class InfoVerb
                 ["recipes", string.Join(", ", info.Recipes.Select(r => r.Type))],
                 ["delivers", string.Join(", ", info.Outputs)],
                 ["engines", string.Join(", ", info.Engines)],
+                .. info.Roots is { Count: > 0 } roots
+                    ? new[] { new[] { "builds are root by", RootText.Of(roots) } }
+                    : [],
                 ["networks", string.Join(", ", info.Networks)],
                 ["push starts a build", info.Trigger.OnPush],
                 [

@@ -93,6 +93,7 @@ internal static class NodeProbe
             .. offer.Microarchitectures is { } micros
                 ? new[] { new[] { "builds for", string.Join(", ", micros) } }
                 : [],
+            ["builds are root by", RootText.Of(offer.Roots ?? [])],
             ["recipes", string.Join(", ", offer.Recipes)],
             ["networks", string.Join(", ", offer.Networks ?? [])],
         ];

@@ -45,6 +45,11 @@ internal static class NodeVerb
         Description = "Build even where this machine cannot keep a build apart from the node's own account.",
     };
 
+    private static readonly Option<bool> SingleId = new("--single-id")
+    {
+        Description = "Build with one user id, by root emulation, also where there are subordinate ids.",
+    };
+
     private static readonly Option<bool> HostNetwork = new("--allow-host-network")
     {
         Description = "Build what asks for the host's network.",
@@ -83,6 +88,7 @@ internal static class NodeVerb
             Name,
             Labels,
             UnsafeBuilds,
+            SingleId,
             HostNetwork,
             Emulation,
             Probe,
@@ -140,6 +146,7 @@ internal static class NodeVerb
             Name = parsed.GetRequiredValue(Name),
             Labels = LabelsOf(parsed.GetValue(Labels) ?? []),
             Unsafe = parsed.GetValue(UnsafeBuilds),
+            SingleId = parsed.GetValue(SingleId),
             AllowHostNetwork = parsed.GetValue(HostNetwork),
             AllowEmulation = parsed.GetValue(Emulation) == EmulationModes.Allowed,
             InsecureRegistries = spoken,

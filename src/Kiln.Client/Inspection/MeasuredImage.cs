@@ -26,7 +26,7 @@ public sealed record MeasuredImage
     public required IReadOnlyList<(Descriptor Blob, LayerFacts Facts)> Layers { get; init; }
 
     /// <summary>Whether a build pretended its owners: under seccomp the image has no ids of its own.</summary>
-    public static bool IsSingleId(BuildConfinement? confinement) => confinement?.Root == "seccomp";
+    public static bool IsSingleId(BuildConfinement? confinement) => confinement?.Root == RootMethods.Seccomp;
 
     /// <summary>What stands in the job and on the index entry, and the document with the evidence.</summary>
     public (ImageHints Hints, HintsDocument Document) Judge()

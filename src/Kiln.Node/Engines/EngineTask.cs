@@ -63,6 +63,12 @@ public sealed record EngineResult
 
     /// <summary>The image's layers, lowest first.</summary>
     public IReadOnlyList<EngineLayer> Layers { get; init; } = [];
+
+    /// <summary>
+    /// True where every change of owner was pretended: what the build wrote is published as root's, and without what would
+    /// be more than that, set-id bits and capabilities.
+    /// </summary>
+    public bool SingleId { get; init; }
     public IReadOnlyList<BuildStep> Steps { get; init; } = [];
 }
 
@@ -70,8 +76,13 @@ public sealed record EngineResult
 /// A layer of the product: either known (a base's, or one that an earlier build handed over), then
 /// <see cref="Known"/> names its blob; or new, then <see cref="Open"/> gives its compressed bytes.
 /// </summary>
-/// <param name="DiffId">Digest of the uncompressed tar, as the config has it.</param>
-/// <param name="Known">The descriptor of the blob, which is published already or belongs to a base.</param>
-/// <param name="Open">Opens the new blob; its media type is <see cref="MediaType"/>.</param>
+/// <param name="DiffId">Digest of the uncompressed tar, as the engine has it.</param>
+/// <param name="Known">The blob, which is published already or belongs to a base.</param>
+/// <param name="Open">Opens the new layer; its media type is <see cref="MediaType"/>, or it is a plain tar.</param>
 /// <param name="MediaType">The media type of the new blob.</param>
-public sealed record EngineLayer(Digest DiffId, Descriptor? Known, Func<Stream>? Open, string MediaType);
+public sealed record EngineLayer(Digest DiffId, PublishedLayer? Known, Func<Stream>? Open, string MediaType);
+
+/// <summary>A layer as a registry has it.</summary>
+/// <param name="Blob">Its blob.</param>
+/// <param name="DiffId">Digest of that blob's tar, which need not be the tar that the engine made.</param>
+public sealed record PublishedLayer(Descriptor Blob, Digest DiffId);

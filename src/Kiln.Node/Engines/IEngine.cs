@@ -25,10 +25,10 @@ public interface IEngine
     Task<EngineResult> BuildAsync(EngineTask task, IBuildListener listener, CancellationToken cancel);
 
     /// <summary>
-    /// Told after the product was published: the blobs of its new layers, by diff ID. Only then may steps of this build
+    /// Told after the product was published: what became of its new layers, by the engine's diff ID. Only then may steps of this build
     /// be used by later ones.
     /// </summary>
-    Task KeepStepsAsync(EngineTask task, IReadOnlyDictionary<string, Descriptor> layers, CancellationToken cancel);
+    Task KeepStepsAsync(EngineTask task, IReadOnlyDictionary<string, PublishedLayer> layers, CancellationToken cancel);
 
     /// <summary>Removes all that the build left, whether it succeeded or not.</summary>
     Task CleanUpAsync(string directory, CancellationToken cancel);

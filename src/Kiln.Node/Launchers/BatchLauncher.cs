@@ -160,6 +160,7 @@ public sealed partial class BatchLauncher : ILauncher
             Processes = _node.Processes,
             MaxContextBytes = _node.MaxContextBytes,
             Unsafe = _node.Unsafe,
+            SingleId = _node.SingleId,
             AllowHostNetwork = _node.AllowHostNetwork,
         };
 

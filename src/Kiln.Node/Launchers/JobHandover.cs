@@ -21,6 +21,7 @@ public sealed record JobHandover
     public required int Processes { get; init; }
     public required long MaxContextBytes { get; init; }
     public bool Unsafe { get; init; }
+    public bool SingleId { get; init; }
     public bool AllowHostNetwork { get; init; }
 
     /// <summary>

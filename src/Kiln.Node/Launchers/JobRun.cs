@@ -32,6 +32,7 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
             Name = Environment.MachineName,
             LeavesLease = true,
             Unsafe = handover.Unsafe,
+            SingleId = handover.SingleId,
             AllowHostNetwork = handover.AllowHostNetwork,
             InsecureRegistries = handover.InsecureRegistries,
             MemoryBytes = handover.MemoryBytes,

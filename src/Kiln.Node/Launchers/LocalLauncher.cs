@@ -42,7 +42,7 @@ public sealed partial class LocalLauncher : ILauncher
             options.Processes,
             options.FreeDiskFloorBytes
         );
-        _jail = new Jail(_directory.Root, time);
+        _jail = new Jail(_directory.Root, time, options.SingleId);
         _shelf = new BaseShelf(_directory.Bases, options.MaxBases, options.MaxBaseBytes, SweepAsync);
         _fetcher = new BaseFetcher(_client, _shelf, options.DiskBytes);
     }
@@ -56,14 +56,15 @@ public sealed partial class LocalLauncher : ILauncher
         var (probe, unavailable) = await ProbeAsync(cancel);
         if (probe is null && _options.Unsafe)
         {
-            _jail = new Jail(_directory.Root, _time) { Apart = false };
+            _jail = new Jail(_directory.Root, _time, _options.SingleId) { Apart = false };
             (probe, unavailable) = await ProbeAsync(cancel);
         }
 
         if (probe is null)
         {
-            LogUnavailable(_log, unavailable!);
-            return NodeAbilities.None(unavailable!);
+            unavailable = Advised(unavailable!);
+            LogUnavailable(_log, unavailable);
+            return NodeAbilities.None(unavailable);
         }
 
         var steps = new StepCache(_directory.Steps, _jail);
@@ -80,7 +81,7 @@ public sealed partial class LocalLauncher : ILauncher
 
         _jail.Prepare(probe.NetworkFor(NetworkModes.Isolated), _limits);
         _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
-        LogReady(_log, probe.Name, Network(probe));
+        LogReady(_log, probe.Name, _jail.Users.Root, Network(probe));
         foreach (var emulator in probe.Emulators)
         {
             LogEmulates(_log, emulator.Platform.ToString(), emulator.Name);
@@ -100,6 +101,7 @@ public sealed partial class LocalLauncher : ILauncher
             Microarchitectures = machine.Names,
             RecipeTypes = _engine.Abilities.RecipeTypes,
             Networks = _engine.Abilities.Networks,
+            Roots = [_jail.Users.Root],
             Resources = Resources,
         };
     }
@@ -149,6 +151,14 @@ public sealed partial class LocalLauncher : ILauncher
             DiskBytes = _options.DiskBytes,
         };
 
+    // Why it does not work the kernel says in few words; what could be done about it is found out here.
+    private static string Advised(string unavailable)
+    {
+        var (name, uid) = UserNamespace.Account();
+        var facts = MachineProbe.Read(MachineRoot.This, MachineProbe.HostArchitecture, name, uid);
+        return MachineNeeds.Advice(facts, name) is { } advice ? $"{unavailable}; {advice}" : unavailable;
+    }
+
     private static string Network(BuildahProbe probe) =>
         !probe.Apart ? "host, and not kept apart from this account (--unsafe-builds)"
         : probe.NoNetwork is null ? "isolated"
@@ -189,8 +199,8 @@ public sealed partial class LocalLauncher : ILauncher
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Building with {Engine}, network {Network}")]
-    private static partial void LogReady(ILogger log, string engine, string network);
+    [LoggerMessage(Level = LogLevel.Information, Message = "Building with {Engine}, root by {Root}, network {Network}")]
+    private static partial void LogReady(ILogger log, string engine, string root, string network);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Building for {Platform} too, by emulation with {Emulator}")]
     private static partial void LogEmulates(ILogger log, string platform, string emulator);

@@ -24,6 +24,21 @@ internal static class MachineNeeds
                 .Select(n => n.Need),
         ];
 
+    /// <summary>What a site could do so that something can be built; null where it is not known.</summary>
+    public static string? Advice(MachineFacts facts, string user)
+    {
+        var needs = Of(facts, user);
+        var blocking = needs.Where(n => n.Blocks).ToList();
+        var richer = needs.Except(blocking).Where(n => Ids(facts.Limits, user).Any(i => i.Need == n)).ToList();
+        var advice =
+            $"there is no {string.Join(", and no ", blocking.Select(n => n.Missing))}. A site can enable that: {Remedies(blocking)}";
+        return blocking.Count == 0 ? null
+            : richer.Count == 0 ? advice
+            : $"{advice}. Builds then have one user id; for images whose files keep their owners also: {Remedies(richer)}";
+    }
+
+    private static string Remedies(IEnumerable<MachineNeed> needs) => string.Join("; ", needs.Select(n => n.Remedy));
+
     private static (bool Broken, MachineNeed Need)[] Namespaces(KernelLimits limits) =>
         [
             (
@@ -64,21 +79,26 @@ internal static class MachineNeeds
                         CultureInfo.InvariantCulture,
                         $"subordinate ids of {user} ({limits.SubordinateUids} user ids and {limits.SubordinateGids} group ids; {WholeRange} are needed)"
                     ),
-                    "files of an image cannot have their owners",
+                    Instead(limits),
                     $"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
-                    Blocks: true
+                    Blocks: !limits.Seccomp
                 )
             ),
             (
                 !limits.IdMapTools,
                 new MachineNeed(
                     "newuidmap and newgidmap",
-                    "subordinate ids cannot be used",
+                    Instead(limits),
                     "install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora, RHEL)",
-                    Blocks: true
+                    Blocks: !limits.Seccomp
                 )
             ),
         ];
+
+    private static string Instead(KernelLimits limits) =>
+        limits.Seccomp
+            ? "builds have one id (seccomp): files of their images have no owners but root, and no set-id bits"
+            : "files of an image cannot have their owners, and the kernel has no seccomp filters to pretend that they do";
 
     private static (bool Broken, MachineNeed Need)[] Lesser(KernelLimits limits) =>
         [

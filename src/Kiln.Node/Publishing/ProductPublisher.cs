@@ -1,4 +1,6 @@
+using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Kiln.BuildSpec;
 using Kiln.Node.Engines;
 using Kiln.Oci;
@@ -11,29 +13,34 @@ namespace Kiln.Node.Publishing;
 /// </summary>
 internal sealed class ProductPublisher(IBuildCoordinator coordinator)
 {
-    /// <summary>The product's manifest, and for each new layer the blob that it became, by diff ID.</summary>
-    public async Task<(Descriptor Manifest, Dictionary<string, Descriptor> NewLayers)> PublishAsync(
+    /// <summary>The product's manifest, and what each new layer became, by the engine's diff ID.</summary>
+    public async Task<(Descriptor Manifest, Dictionary<string, PublishedLayer> NewLayers)> PublishAsync(
         Lease lease,
         EngineTask task,
         EngineResult product,
         CancellationToken cancel
     )
     {
-        var layers = new List<Descriptor>();
-        var made = new Dictionary<string, Descriptor>(StringComparer.Ordinal);
+        var layers = new List<PublishedLayer>();
+        var made = new Dictionary<string, PublishedLayer>(StringComparer.Ordinal);
         foreach (var layer in product.Layers)
         {
-            var descriptor = layer.Known is { } known
-                ? await PublishKnownAsync(lease, task, known, cancel)
-                : await PushAsync(lease, layer.Open!, layer.MediaType, cancel);
-            layers.Add(descriptor);
+            var published =
+                layer.Known is { } known
+                    ? known with
+                    {
+                        Blob = await PublishKnownAsync(lease, task, known.Blob, cancel),
+                    }
+                : product.SingleId ? await PushSingleIdAsync(lease, layer, cancel)
+                : new PublishedLayer(await PushAsync(lease, layer.Open!, layer.MediaType, cancel), layer.DiffId);
+            layers.Add(published);
             if (layer.Known is null)
             {
-                made[layer.DiffId.ToString()] = descriptor;
+                made[layer.DiffId.ToString()] = published;
             }
         }
 
-        var config = product.Config!;
+        var config = WithDiffIds(product.Config!, layers);
         var (configDigest, configSize) = await coordinator.PushBlobAsync(
             lease,
             (to, stop) => to.WriteAsync(config, stop).AsTask(),
@@ -47,7 +54,7 @@ internal sealed class ProductPublisher(IBuildCoordinator coordinator)
                 Digest = configDigest,
                 Size = configSize,
             },
-            Layers = layers,
+            Layers = [.. layers.Select(l => l.Blob)],
             Annotations = Annotations(product.Base),
         };
         var bytes = JsonSerializer.SerializeToUtf8Bytes(manifest, OciJson.Default.ImageManifest);
@@ -102,6 +109,39 @@ internal sealed class ProductPublisher(IBuildCoordinator coordinator)
             Digest = digest,
             Size = size,
         };
+    }
+
+    private async Task<PublishedLayer> PushSingleIdAsync(Lease lease, EngineLayer layer, CancellationToken cancel)
+    {
+        Digest? diffId = null;
+        var (digest, size) = await coordinator.PushBlobAsync(
+            lease,
+            async (to, stop) => diffId = await SingleIdLayer.WriteAsync(layer.Open!(), to, stop),
+            cancel
+        );
+        return new PublishedLayer(
+            new Descriptor
+            {
+                MediaType = layer.MediaType,
+                Digest = digest,
+                Size = size,
+            },
+            diffId!
+        );
+    }
+
+    // Layers that were written anew, now or by an earlier build, have other digests than the engine knows.
+    private static byte[] WithDiffIds(byte[] config, List<PublishedLayer> layers)
+    {
+        var json = JsonNode.Parse(config)!;
+        var diffIds = layers.ConvertAll(l => l.DiffId.ToString());
+        if (json["rootfs"]!["diff_ids"]!.AsArray().Select(d => d!.GetValue<string>()).SequenceEqual(diffIds))
+        {
+            return config;
+        }
+
+        json["rootfs"]!["diff_ids"] = new JsonArray([.. diffIds.Select(d => JsonValue.Create(d))]);
+        return Encoding.UTF8.GetBytes(json.ToJsonString());
     }
 
     private static Dictionary<string, string>? Annotations(FetchedBase? image) =>

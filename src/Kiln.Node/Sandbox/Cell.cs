@@ -36,7 +36,15 @@ internal sealed class Cell : IAsyncDisposable
     )
     {
         var cell = new Cell(start);
-        cell._process.Start();
+        if (users.SingleId)
+        {
+            RootEmulation.Start(cell._process);
+        }
+        else
+        {
+            cell._process.Start();
+        }
+
         try
         {
             await ReadyAsync(cell._process, cancel);

@@ -45,10 +45,13 @@ internal sealed class Jail : IDisposable
     private Spare? _spare;
     private readonly ControlGroups? _groups = ControlGroups.Delegated();
 
-    public Jail(string directory, TimeProvider time)
+    /// <param name="directory">The node's.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="singleId">Builds are to have the user's own id only, whatever ranges there are.</param>
+    public Jail(string directory, TimeProvider time, bool singleId = false)
     {
         _time = time;
-        _users = UserNamespace.Detect();
+        _users = UserNamespace.Detect(singleId);
         _script = Path.Combine(directory, "jail.sh");
         using var resource = Assembly.GetExecutingAssembly().GetManifestResourceStream("Kiln.Node.Sandbox.jail.sh")!;
         using var file = File.Create(_script);
@@ -71,7 +74,7 @@ internal sealed class Jail : IDisposable
     /// <exception cref="OperationCanceledException">It was cancelled, and everything in it has ended.</exception>
     public async Task<JailExit> RunAsync(JailRun run, JailOutput output, CancellationToken cancel)
     {
-        JailRoot.Make(run, _script, Apart, terminals: _users.Gids is { Count: >= 5 });
+        JailRoot.Make(run, _script, Apart, _users.SingleId);
         await using var cell = await TakeAsync(run, cancel);
         await using var end = cancel.Register(cell.Kill);
         using var over = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -154,7 +157,7 @@ internal sealed class Jail : IDisposable
             TaskScheduler.Default
         );
 
-    /// <summary>Removes a directory whose files belong to subordinate ids.</summary>
+    /// <summary>Removes a directory whose files may belong to subordinate ids, or be closed to their own user.</summary>
     public async Task RemoveAsync(string directory, CancellationToken cancel)
     {
         if (!Directory.Exists(directory) || TryDelete(directory))
@@ -162,10 +165,12 @@ internal sealed class Jail : IDisposable
             return;
         }
 
+        var users = _users.Whole;
         string[] arguments =
         [
             "unshare",
             "--user",
+            .. users.UnshareOptions,
             "--",
             "sh",
             "-c",
@@ -176,7 +181,7 @@ internal sealed class Jail : IDisposable
         using var process = new Process { StartInfo = Programs.Start("setsid", arguments) };
         process.Start();
         await Cell.ReadyAsync(process, cancel);
-        await _users.MapAsync(process.Id, cancel);
+        await users.MapAsync(process.Id, cancel);
         await process.StandardInput.WriteAsync("go\n");
         process.StandardInput.Close();
         var errors = await process.StandardError.ReadToEndAsync(cancel);
@@ -218,6 +223,7 @@ internal sealed class Jail : IDisposable
             "--core=0",
             "unshare",
             "--user",
+            .. _users.UnshareOptions,
             "--mount",
             // What is unmounted on the machine must not live on in a jail that waits.
             "--propagation",
@@ -231,7 +237,7 @@ internal sealed class Jail : IDisposable
             arguments.AddRange(network == NetworkModes.Host ? [] : ["--net"]);
         }
 
-        arguments.AddRange(["--", "sh", _script, network, Apart ? "yes" : "no"]);
+        arguments.AddRange(["--", "sh", _script, network, Apart ? "yes" : "no", .. _users.UnshareOptions]);
         return arguments;
     }
 

@@ -39,12 +39,12 @@ internal sealed class JailRoot
     /// <param name="run">What will run in the jail.</param>
     /// <param name="script">jail.sh, which runs inside too.</param>
     /// <param name="apart">Whether the jail has processes and a network of its own.</param>
-    /// <param name="terminals">Whether the group tty (5) is mapped.</param>
+    /// <param name="singleId">Whether there is no id but root's: the group tty (5), too, is not there.</param>
     /// <exception cref="SandboxException">Something that is to be seen inside is not there.</exception>
-    public static void Make(JailRun run, string script, bool apart, bool terminals) =>
-        new JailRoot(run.Directory).Write(run, script, apart, terminals);
+    public static void Make(JailRun run, string script, bool apart, bool singleId) =>
+        new JailRoot(run.Directory).Write(run, script, apart, singleId);
 
-    private void Write(JailRun run, string script, bool apart, bool terminals)
+    private void Write(JailRun run, string script, bool apart, bool singleId)
     {
         foreach (var directory in new[] { "etc/containers", "proc", "sys", "tmp", "run", "var", "new", "dev/pts" })
         {
@@ -61,7 +61,7 @@ internal sealed class JailRoot
         File.Copy(script, Inside("init"));
         Mount(_root, _root, "bind," + string.Join(',', Flags("ro,nosuid,nodev", _root)));
         System(apart, run.Network);
-        MakeDevices(terminals);
+        MakeDevices(singleId);
         Emulation([.. run.Emulators.Where(e => !e.IsOnMachine)]);
         Build(run);
         Configuration(run);
@@ -125,14 +125,14 @@ internal sealed class JailRoot
         }
     }
 
-    private void MakeDevices(bool terminals)
+    private void MakeDevices(bool singleId)
     {
         foreach (var device in Devices)
         {
             Bind("/dev/" + device, "dev/" + device, null);
         }
 
-        var group = terminals ? ",gid=5" : "";
+        var group = singleId ? "" : ",gid=5";
         MountNew("devpts", "dev/pts", $"newinstance,nosuid,noexec,ptmxmode=0666,mode=0620{group}");
         MountNew("tmpfs", "dev/shm", "mode=1777,nosuid,nodev,size=64m");
         foreach (

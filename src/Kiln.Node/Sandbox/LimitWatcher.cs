@@ -75,8 +75,8 @@ internal sealed class LimitWatcher(BuildLimits limits, string directory, int pid
             "--user",
             "--target",
             pid.ToString(CultureInfo.InvariantCulture),
-            "--setuid=0",
-            "--setgid=0",
+            // It is root there as it is; where groups cannot be set, asking to be would fail.
+            "--preserve-credentials",
             "du",
             "--summarize",
             "--block-size=1",

@@ -1,28 +1,42 @@
-using System.Diagnostics;
 using System.Globalization;
+using Kiln.BuildSpec;
 
 namespace Kiln.Node.Sandbox;
 
 /// <summary>
-/// The user ids that a build may use: the user itself as root, and its subordinate range (subuid(5)) as everybody else.
+/// The user ids that a build may use: the user itself as root, and as everybody else its subordinate range (subuid(5)), or
+/// nobody: then <see cref="RootEmulation"/> stands in.
 /// </summary>
 internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange? Gids)
 {
+    private const string MapOwn = "--map-root-user";
+
     /// <summary>Whether images can keep their files' owners: a subordinate range of usual size is there.</summary>
     public bool HasRange => Uids is { Count: >= 65536 } && Gids is { Count: >= 65536 };
 
+    /// <summary>Whether a build has no other id than the user's own.</summary>
+    public bool SingleId { get; private init; }
+
+    /// <summary>How builds come to be root, for a job's record.</summary>
+    public string Root => SingleId ? RootMethods.Seccomp : RootMethods.SubordinateIds;
+
+    /// <summary>The same with all ids that there are, for what builds with a range have left.</summary>
+    public UserNamespace Whole => this with { SingleId = !HasRange };
+
     /// <summary>Reads what this process may map; ranges only where newuidmap and newgidmap are installed.</summary>
-    public static UserNamespace Detect()
+    /// <param name="singleId">Builds are to have the user's own id only, whatever ranges there are.</param>
+    public static UserNamespace Detect(bool singleId = false)
     {
         var (user, uid) = Account();
         var gid = StatusId("Gid:");
         var tools = Programs.Find("newuidmap") is not null && Programs.Find("newgidmap") is not null;
-        return new UserNamespace(
+        var found = new UserNamespace(
             uid,
             gid,
             tools ? IdRange.Read("/etc/subuid", user, uid) : null,
             tools ? IdRange.Read("/etc/subgid", user, uid) : null
         );
+        return found with { SingleId = singleId || !found.HasRange };
     }
 
     /// <summary>Whose process this is.</summary>
@@ -32,10 +46,21 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
         return (UserName(uid), uid);
     }
 
-    /// <summary>Writes the maps of the namespace that <paramref name="pid"/> has just made.</summary>
+    /// <summary>
+    /// What unshare(1) is told: a user may map its own id by itself, before the namespace's first program starts. That has to be then: under
+    /// <see cref="RootEmulation"/> no later one gains the rights of root by being started.
+    /// </summary>
+    public IReadOnlyList<string> UnshareOptions => SingleId ? [MapOwn] : [];
+
+    /// <summary>Writes the maps of the namespace that <paramref name="pid"/> has just made, where it has none by itself.</summary>
     /// <exception cref="SandboxException">newuidmap or newgidmap refused.</exception>
     public async Task MapAsync(int pid, CancellationToken cancel)
     {
+        if (SingleId)
+        {
+            return;
+        }
+
         await Task.WhenAll(
             MapAsync("newuidmap", pid, Uid, Uids!, cancel),
             MapAsync("newgidmap", pid, Gid, Gids!, cancel)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The build jail (docs/architecture.md, "What a build may do"). The node starts this, before it has a build for it, as
-#   unshare --user --mount --pid [--net] --ipc --uts --fork --kill-child -- sh jail.sh NET APART
+#   unshare --user [OWN] --mount --pid [--net] --ipc --uts --fork --kill-child -- sh jail.sh NET APART [OWN]
 # and speaks with it over stdin and stdout: the jail says "kiln-ready", the node writes the id maps, and in its time sends
 # "go DIRECTORY", where the jail's root directory, the tables of what is mounted on it and the command are (JailRoot); once
 # the network is attached it sends "net". When stdin closes, everything in the jail ends.
@@ -9,6 +9,9 @@
 # one started is time that every build waits.
 # A file bound to /then is a script that runs after COMMAND, when nothing of that is left; where it fails the jail ends
 # with 251, a code that COMMAND's own end never gives.
+# OWN is there where the user has no id but its own: the option of unshare(1) that maps this one, before anything is started
+# in the namespace. The root emulation, which the node has started all of this under, keeps programs from gaining rights
+# when they are started.
 # APART is "yes", or "no" where the operator said --unsafe-builds: then there are no namespaces but --user and --mount,
 # the build shares processes and network with the node's account, and nothing is locked.
 set -eu
@@ -63,7 +66,7 @@ case $1 in
 esac
 
 # ---- ns1: uid 0, all capabilities over our own namespaces
-lease=$1 net=$2 apart=$3
+lease=$1 net=$2 apart=$3 own=${4-}
 . "$lease/command"
 exec 3<&0 </dev/null # stdin: the server's hand on our throat
 mount --make-rprivate /
@@ -102,11 +105,12 @@ same() { # identity map, extent by extent (a range may not span two extents of t
 }
 inner() { # a second namespace, with processes of its own, for a command; when it ends, so does all that it started
 	name=$1; shift
-	unshare --user --mount --pid --fork --kill-child -- sh /init --ns2 "$name" "$@" 3<&- &
+	unshare --user $own --mount --pid --fork --kill-child -- sh /init --ns2 "$name" "$@" 3<&- &
 	eval "$name=$!"
 }
 map() { # once both the namespace and its process are there
 	read -r _ <"/run/$1.ready"
+	[ -z "$own" ] || return 0
 	same /proc/self/uid_map >"/proc/$2/uid_map"
 	same /proc/self/gid_map >"/proc/$2/gid_map"
 }

@@ -44,6 +44,7 @@ internal sealed class InfoEndpoints(
                 abilities.Platforms.Count == 0 ? "off" : Word(triggers(context.Repository?.Value ?? ""))
             ),
             Engines = abilities.Engines,
+            Roots = abilities.Roots.Count == 0 ? null : abilities.Roots,
             Networks = abilities.Networks,
             Unavailable = abilities.Platforms.Count == 0 ? abilities.Unavailable ?? "no build node is there" : null,
             PullBuild = new BuildInfoPull(options.PullBuild != PullBuilds.Off, options.PullHoldSeconds),

@@ -43,7 +43,8 @@ internal static partial class LeaseBodies
             || IsWrong(claim.Microarchitectures, mayBeAbsent: true)
             || IsWrong(claim.Networks, mayBeAbsent: true)
             || IsWrong(claim.Engines, mayBeAbsent: true)
-                ? "recipes, outputs, microarchitectures, networks and engines are lists of names"
+            || IsWrong(claim.Roots, mayBeAbsent: true)
+                ? "recipes, outputs, microarchitectures, networks, engines and roots are lists of names"
             : claim.Resources?.List().Any(r => r.Value < 0) is true ? "resources has numbers, 0 or more"
             : claim.Types is { } types && (types.Count is 0 or > MaxEntries || types.Any(IsWrong))
                 ? $"types is a list of up to {MaxEntries} objects with platforms, networks, resources and backend as the claim has them"

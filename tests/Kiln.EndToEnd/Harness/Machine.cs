@@ -41,6 +41,11 @@ public sealed class Machine : IDisposable
     /// <summary>The ordinary user; the one who runs the tests, unless that is root.</summary>
     public string User { get; }
 
+    /// <summary>Whether the user has subordinate ids, and with them files of more owners than itself.</summary>
+    public bool HasRange =>
+        File.Exists("/etc/subuid")
+        && File.ReadLines("/etc/subuid").Any(line => line.StartsWith(User + ":", StringComparison.Ordinal));
+
     public string Directory { get; }
 
     /// <summary>The program under test, as the first words of a command.</summary>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text;
 using Kiln.BuildSpec;
 using Kiln.Node;
+using Kiln.Node.Engines;
 using Kiln.Node.Engines.Buildah;
 using Kiln.Node.Fetching;
 using Kiln.Node.Sandbox;
@@ -85,7 +86,7 @@ public sealed class DiskTests : IDisposable
             await cache.AddAsync(
                 "scope",
                 store,
-                new Dictionary<string, Descriptor> { [$"sha256:{i}"] = Blob(i) },
+                new Dictionary<string, PublishedLayer> { [$"sha256:{i}"] = new(Blob(i), Blob(i).Digest) },
                 Cancel
             );
         }

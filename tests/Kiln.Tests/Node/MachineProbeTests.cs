@@ -52,8 +52,8 @@ public sealed class MachineProbeTests : IDisposable
     [InlineData("proc/sys/user/max_user_namespaces", "0", "max_user_namespaces", true)]
     [InlineData("proc/sys/kernel/unprivileged_userns_clone", "0", "unprivileged_userns_clone", true)]
     [InlineData("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "apparmor_restrict", true)]
-    [InlineData("etc/subuid", "other:100000:65536\nbuilder:1:1000\n", "1000 user ids", true)]
-    [InlineData("etc/subgid", "", "0 group ids", true)]
+    [InlineData("etc/subuid", "other:100000:65536\nbuilder:1:1000\n", "1000 user ids", false)]
+    [InlineData("etc/subgid", "", "0 group ids", false)]
     [InlineData("proc/sys/kernel/osrelease", "4.18.0-553.el8.x86_64", "overlay", false)]
     [InlineData("proc/filesystems", "nodev\ttmpfs\n\text4\n", "overlay", false)]
     public void What_is_missing_is_said_with_what_to_do(string file, string content, string word, bool blocks)
@@ -74,6 +74,27 @@ public sealed class MachineProbeTests : IDisposable
         Usual();
         File.Delete(Path.Combine(_root, file));
         Assert.Contains(word, Assert.Single(MachineNeeds.Of(Read(), "builder")).Missing, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Advice_names_what_a_site_could_enable_and_what_that_would_give()
+    {
+        Usual();
+        Assert.Null(MachineNeeds.Advice(Read(), "builder"));
+
+        Put("etc/subuid", "");
+        Assert.Null(MachineNeeds.Advice(Read(), "builder"));
+
+        Put("proc/sys/user/max_user_namespaces", "0");
+        var both = MachineNeeds.Advice(Read(), "builder");
+        Assert.Contains("user.max_user_namespaces=15000", both, StringComparison.Ordinal);
+        Assert.Contains("keep their owners also: usermod --add-subuids", both, StringComparison.Ordinal);
+
+        Put("proc/sys/user/max_user_namespaces", "1000");
+        File.Delete(Path.Combine(_root, "proc/sys/kernel/seccomp/actions_avail"));
+        var range = MachineNeeds.Advice(Read(), "builder");
+        Assert.Contains("usermod --add-subuids", range, StringComparison.Ordinal);
+        Assert.DoesNotContain("sysctl", range, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -5,11 +5,28 @@ using Kiln.Oci;
 namespace Kiln.Node.Engines.Buildah;
 
 /// <summary>
-/// Base images unpacked once for each node: one read-only store for each manifest digest, made from verified blobs by a
+/// Base images unpacked once for each node, and each way to be root: one read-only store for each manifest digest, made from verified blobs by a
 /// jail that runs nothing of the image. A build sees only the stores of the bases that its recipe names.
 /// </summary>
 internal sealed class BaseStores(Jail jail, BuildLimits limits)
 {
+    // By its id: what name a pulled layout gets, if any, differs between versions.
+    private const string Unpack = """
+        set -eu
+        name=$1; shift
+        id=$(buildah pull -q "$@" oci:/in)
+        buildah tag "$id" "$name"
+
+        """;
+
+    // apt(8) gives up root for its downloads, and looks whether it is gone. It is told not to where only builds see it: the
+    // layers of a base are published as they came, and not read from here.
+    private const string Settle = """
+        for d in /build/store/overlay/*/diff/etc/apt/apt.conf.d; do
+            [ ! -d "$d" ] || echo 'APT::Sandbox::User "root";' >"$d/99kiln-single-id"
+        done
+        """;
+
     private readonly ConcurrentDictionary<string, SemaphoreSlim> _locks = new(StringComparer.Ordinal);
 
     /// <summary>The name under which a base stands in its store.</summary>
@@ -19,8 +36,9 @@ internal sealed class BaseStores(Jail jail, BuildLimits limits)
     public async Task<string> StoreOfAsync(FetchedBase image, JailOutput log, CancellationToken cancel)
     {
         var home = Path.GetDirectoryName(image.Layout)!;
-        var store = Path.Combine(home, "store");
-        var gate = _locks.GetOrAdd(home, _ => new SemaphoreSlim(1, 1));
+        // Unpacked with one id it is another image than unpacked with many.
+        var store = Path.Combine(home, jail.Users.SingleId ? "store-single-id" : "store");
+        var gate = _locks.GetOrAdd(store, _ => new SemaphoreSlim(1, 1));
         await gate.WaitAsync(cancel);
         try
         {
@@ -49,11 +67,9 @@ internal sealed class BaseStores(Jail jail, BuildLimits limits)
         Directory.CreateDirectory(staging);
         try
         {
-            // By its id: what name a pulled layout gets, if any, differs between versions.
-            const string script =
-                "name=$1; shift; id=$(buildah pull -q \"$@\" oci:/in) && buildah tag \"$id\" \"$name\"";
             var family = image.Reference.Platform.Architecture;
             string[] foreign = family == BuildahProbe.HostPlatform.Architecture ? [] : ["--arch", family];
+            var script = jail.Users.SingleId ? Unpack + Settle : Unpack;
             var run = new JailRun(
                 staging,
                 BuildSpec.NetworkModes.None,

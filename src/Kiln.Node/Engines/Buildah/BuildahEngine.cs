@@ -70,7 +70,7 @@ internal sealed class BuildahEngine(
             .Concat(stores.Distinct().Select((s, i) => new JailBind(s, $"/bases/{i:000}")))
             .ToList();
         var known = KnownLayers(task, cache);
-        var export = new BuildahExport(task);
+        var export = new BuildahExport(task, compress: !jail.Users.SingleId);
         binds.AddRange(export.Prepare(known));
         var inputs = Prepare(task, file, stage);
         listener.Phase(BuildPhases.Building);
@@ -101,12 +101,16 @@ internal sealed class BuildahEngine(
         }
 
         listener.Phase(BuildPhases.Pushing);
-        return export.Read(known, FinalBase(task, file, stage), inputs.Display) with { Steps = output.Steps };
+        return export.Read(known, FinalBase(task, file, stage), inputs.Display) with
+        {
+            Steps = output.Steps,
+            SingleId = jail.Users.SingleId,
+        };
     }
 
     public async Task KeepStepsAsync(
         EngineTask task,
-        IReadOnlyDictionary<string, Descriptor> layers,
+        IReadOnlyDictionary<string, PublishedLayer> layers,
         CancellationToken cancel
     )
     {
@@ -142,7 +146,7 @@ internal sealed class BuildahEngine(
         var cache = steps.Use(Scope(task), task.Task.UseStepCache);
         foreach (var layer in cache.Layers.Values)
         {
-            if (!await task.IsPublished(layer.Digest, cancel))
+            if (!await task.IsPublished(layer.Blob.Digest, cancel))
             {
                 cache.Dispose();
                 await steps.DropAsync(Scope(task), cancel);
@@ -157,14 +161,15 @@ internal sealed class BuildahEngine(
         file.Stages.Sum(s => s.Instructions.Count + 1).ToString(CultureInfo.InvariantCulture);
 
     // Cached steps stand on the bases they were built from, so they are kept with them: another base, another cache. A step on
-    // none says for which family it was made.
+    // none says for which family it was made. What was built
+    // with one id is no step of what is built with many.
     private string Scope(EngineTask task)
     {
         var parts = task
             .Bases.Select(b => b.Manifest.ToString())
             .Order(StringComparer.Ordinal)
             .Concat(EmulatorsOf(task.Task).Select(e => e.Platform.ToString()))
-            .Prepend(task.CacheScope);
+            .Prepend(jail.Users.SingleId ? $"{task.CacheScope}\n{jail.Users.Root}" : task.CacheScope);
         return Digest.Of(Encoding.UTF8.GetBytes(string.Join('\n', parts))).Encoded[..32];
     }
 
@@ -193,11 +198,18 @@ internal sealed class BuildahEngine(
             listener.Log(Encoding.UTF8.GetBytes(why + "\n"));
         }
 
+        if (jail.Users.SingleId)
+        {
+            listener.Log(
+                "This build has one user id, its root: changes of owner are pretended, and set-id bits are not published.\n"u8
+            );
+        }
+
         listener.Confined(
             new BuildConfinement
             {
                 Isolation = jail.Apart ? "namespaces" : "unsafe-none",
-                Root = "subuid",
+                Root = jail.Users.Root,
                 Network = network,
                 Limits = jail.Limits,
                 MemoryBytes = LimitsOf(task).MemoryBytes,
@@ -296,14 +308,14 @@ internal sealed class BuildahEngine(
         return references.BaseOf(stage) is { } reference ? task.Bases.First(b => b.Reference == reference) : null;
     }
 
-    private static Dictionary<string, Descriptor> KnownLayers(EngineTask task, StepCacheUse cache)
+    private static Dictionary<string, PublishedLayer> KnownLayers(EngineTask task, StepCacheUse cache)
     {
-        var known = new Dictionary<string, Descriptor>(cache.Layers, StringComparer.Ordinal);
+        var known = new Dictionary<string, PublishedLayer>(cache.Layers, StringComparer.Ordinal);
         foreach (var image in task.Bases)
         {
             foreach (var (diffId, layer) in image.DiffIds.Zip(image.Layers))
             {
-                known[diffId.ToString()] = layer;
+                known[diffId.ToString()] = new PublishedLayer(layer, diffId);
             }
         }
 

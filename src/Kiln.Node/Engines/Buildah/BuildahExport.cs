@@ -11,7 +11,7 @@ namespace Kiln.Node.Engines.Buildah;
 /// Takes an image out of a build's store: an OCI layout in which every layer that is known already has an empty
 /// placeholder named by its diff ID, so that buildah writes and compresses the new layers only.
 /// </summary>
-internal sealed class BuildahExport(EngineTask task)
+internal sealed class BuildahExport(EngineTask task, bool compress)
 {
     private const int MaxJson = 8 << 20;
 
@@ -56,21 +56,23 @@ internal sealed class BuildahExport(EngineTask task)
     // The image id was written by the build, so it is only believed once it has the form of one.
     private const string Script = """
         id=$(head -c 80 /build/iid)
-        exec buildah push -q --format v2s2 -- "${id#sha256:}" oci:/out:product 2>&1 >/dev/null
+        exec buildah push -q --format v2s2 OPTIONS -- "${id#sha256:}" oci:/out:product 2>&1 >/dev/null
         """;
 
     /// <summary>What the build's jail needs, so that the image is taken out right after it was built.</summary>
-    public IReadOnlyList<JailBind> Prepare(IReadOnlyDictionary<string, Descriptor> known)
+    public IReadOnlyList<JailBind> Prepare(IReadOnlyDictionary<string, PublishedLayer> known)
     {
         var script = Path.Combine(task.Directory, "export.sh");
-        File.WriteAllText(script, Script);
+        // What is to be written anew need not be compressed before.
+        var options = compress ? "" : "--disable-compression";
+        File.WriteAllText(script, Script.Replace("OPTIONS", options, StringComparison.Ordinal));
         return [new JailBind(PrepareLayout(known), "/out"), new JailBind(script, "/then")];
     }
 
     /// <summary>Reads what the jail left.</summary>
     /// <exception cref="EngineException">It is not an image.</exception>
     public EngineResult Read(
-        IReadOnlyDictionary<string, Descriptor> known,
+        IReadOnlyDictionary<string, PublishedLayer> known,
         FetchedBase? finalBase,
         Func<string, string> display
     )
@@ -87,7 +89,7 @@ internal sealed class BuildahExport(EngineTask task)
             : throw new EngineException("the build left something that is no image id");
     }
 
-    private string PrepareLayout(IReadOnlyDictionary<string, Descriptor> known)
+    private string PrepareLayout(IReadOnlyDictionary<string, PublishedLayer> known)
     {
         var layout = Path.Combine(task.Directory, "out");
         var blobs = Directory.CreateDirectory(Path.Combine(layout, "blobs", "sha256")).FullName;
@@ -104,7 +106,7 @@ internal sealed class BuildahExport(EngineTask task)
     private static EngineResult Read(
         UntrustedTree layout,
         Digest image,
-        IReadOnlyDictionary<string, Descriptor> known,
+        IReadOnlyDictionary<string, PublishedLayer> known,
         Func<string, string> display
     )
     {
@@ -141,12 +143,12 @@ internal sealed class BuildahExport(EngineTask task)
         UntrustedTree layout,
         Digest diffId,
         Descriptor layer,
-        IReadOnlyDictionary<string, Descriptor> known
+        IReadOnlyDictionary<string, PublishedLayer> known
     )
     {
-        if (known.TryGetValue(diffId.ToString(), out var descriptor))
+        if (known.TryGetValue(diffId.ToString(), out var published))
         {
-            return new EngineLayer(diffId, descriptor, null, descriptor.MediaType);
+            return new EngineLayer(diffId, published, null, published.Blob.MediaType);
         }
 
         Stream Open() =>

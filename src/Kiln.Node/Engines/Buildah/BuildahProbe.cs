@@ -65,23 +65,11 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
             return (null, $"'buildah --version' did not say a version but: {output.Trim()}");
         }
 
-        if (!jail.Users.HasRange)
-        {
-            return (
-                null,
-                "this user has no range of 65536 subordinate ids, or newuidmap is not installed; "
-                    + "install uidmap and let an administrator run: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
-            );
-        }
-
         var emulators = allowEmulation && jail.Apart ? await EmulatorsAsync(jail, directory, limits, cancel) : [];
         // Where a foreign program runs in a jail, the jail is as it should be: that was the same trial.
         if (emulators.Count == 0 && await TryJailAsync(jail, directory, limits, [], cancel) is { } fault)
         {
-            return (
-                null,
-                $"this machine does not let a build be kept apart: {fault}; --unsafe-builds builds all the same, under this account"
-            );
+            return (null, $"this machine does not let a build be kept apart: {fault}");
         }
 
         var version = Version.Parse(match.Value);

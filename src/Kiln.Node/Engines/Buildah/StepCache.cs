@@ -11,7 +11,7 @@ namespace Kiln.Node.Engines.Buildah;
 /// written by a build, so no other scope ever sees it.
 /// <code>
 /// steps/SCOPE/7/store/        a containers/storage root
-/// steps/SCOPE/7/layers.json   diff ID → descriptor of the blob that was handed over for it
+/// steps/SCOPE/7/layers.json   diff ID → the layer that was handed over for it
 /// </code>
 /// </summary>
 internal sealed class StepCache(string directory, Jail jail)
@@ -34,7 +34,7 @@ internal sealed class StepCache(string directory, Jail jail)
         }
 
         var stores = new List<string>();
-        var layers = new Dictionary<string, Descriptor>(StringComparer.Ordinal);
+        var layers = new Dictionary<string, PublishedLayer>(StringComparer.Ordinal);
         // Newer generations stand on older ones: after a broken one, only what is older is whole.
         foreach (var generation in enabled ? Generations(scope) : [])
         {
@@ -46,9 +46,9 @@ internal sealed class StepCache(string directory, Jail jail)
                 continue;
             }
 
-            foreach (var (diffId, descriptor) in made)
+            foreach (var (diffId, layer) in made)
             {
-                layers.TryAdd(diffId, descriptor);
+                layers.TryAdd(diffId, layer);
             }
         }
 
@@ -56,11 +56,11 @@ internal sealed class StepCache(string directory, Jail jail)
     }
 
     // Null where a power cut left it without its bytes.
-    private static Dictionary<string, Descriptor>? ReadLayers(string file)
+    private static Dictionary<string, PublishedLayer>? ReadLayers(string file)
     {
         try
         {
-            return JsonSerializer.Deserialize(File.ReadAllBytes(file), NodeJson.Default.DictionaryStringDescriptor);
+            return JsonSerializer.Deserialize(File.ReadAllBytes(file), NodeJson.Default.DictionaryStringPublishedLayer);
         }
         catch (Exception e) when (e is IOException or JsonException)
         {
@@ -71,11 +71,11 @@ internal sealed class StepCache(string directory, Jail jail)
     /// <summary>Makes a finished build's store the newest generation of its scope.</summary>
     /// <param name="scope">The repository.</param>
     /// <param name="store">The store; it is moved. Must be a directory, not a link.</param>
-    /// <param name="layers">The blobs that the build's new layers were handed over as, by diff ID.</param>
+    /// <param name="layers">What the build's new layers were handed over as, by diff ID.</param>
     public async Task AddAsync(
         string scope,
         string store,
-        IReadOnlyDictionary<string, Descriptor> layers,
+        IReadOnlyDictionary<string, PublishedLayer> layers,
         CancellationToken cancel
     )
     {
@@ -87,8 +87,8 @@ internal sealed class StepCache(string directory, Jail jail)
         await File.WriteAllBytesAsync(
             Path.Combine(staging, "layers.json"),
             JsonSerializer.SerializeToUtf8Bytes(
-                new Dictionary<string, Descriptor>(layers),
-                NodeJson.Default.DictionaryStringDescriptor
+                new Dictionary<string, PublishedLayer>(layers),
+                NodeJson.Default.DictionaryStringPublishedLayer
             ),
             cancel
         );
@@ -191,12 +191,12 @@ internal sealed class StepCache(string directory, Jail jail)
 /// <summary>The read-only stores of a scope, newest first, and the blobs of the layers in them.</summary>
 internal sealed class StepCacheUse(
     IReadOnlyList<string> stores,
-    IReadOnlyDictionary<string, Descriptor> layers,
+    IReadOnlyDictionary<string, PublishedLayer> layers,
     Action release
 ) : IDisposable
 {
     public IReadOnlyList<string> Stores { get; } = stores;
-    public IReadOnlyDictionary<string, Descriptor> Layers { get; } = layers;
+    public IReadOnlyDictionary<string, PublishedLayer> Layers { get; } = layers;
 
     public void Dispose() => release();
 }

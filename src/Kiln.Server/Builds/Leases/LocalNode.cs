@@ -26,6 +26,7 @@ internal sealed class LocalNode(
             Name = Name,
             Concurrency = options.Concurrency,
             Unsafe = options.Unsafe,
+            SingleId = options.SingleId,
             AllowHostNetwork = options.AllowHostNetwork,
             AllowEmulation = options.AllowEmulation,
             InsecureRegistries = options.InsecureRegistries,

@@ -48,6 +48,7 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
                     own.Networks,
                     others.Select(o => o.Networks ?? [NetworkModes.Isolated, NetworkModes.None])
                 ),
+                Roots = Union(own.Roots, others.Select(o => o.Roots ?? [])),
                 Resources = BuildResources.Most(others.Select(o => o.Resources).Prepend(own.Resources)),
             };
     }

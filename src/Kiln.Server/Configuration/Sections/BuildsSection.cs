@@ -12,7 +12,7 @@ internal static class BuildsSection
             "What the build service may do, and what a build may use.",
             o => o.Build,
             (o, v) => o with { Build = v },
-            [.. Service, Emulation, Signing, Bases, .. Queue, .. Pulls, .. Moves, .. Limits]
+            [.. Service, Emulation, SingleId, Signing, Bases, .. Queue, .. Pulls, .. Moves, .. Limits]
         );
 
     private static IReadOnlyList<Field<BuildOptions>> Service =>
@@ -79,6 +79,18 @@ internal static class BuildsSection
         )
         {
             Flag = new("--emulation"),
+        };
+
+    private static Field<BuildOptions> SingleId =>
+        new Field<BuildOptions, bool>(
+            "single-id",
+            "Build with one user id, by root emulation, also where there are subordinate ids: images then have no owners but root.",
+            Kinds.Switch,
+            o => o.SingleId,
+            (o, v) => o with { SingleId = v }
+        )
+        {
+            Flag = new("--single-id"),
         };
 
     private static Field<BuildOptions> Signing =>
