@@ -14,7 +14,7 @@ namespace Kiln.Node.Launchers;
 /// <summary>Builds in this process, on this machine.</summary>
 public sealed partial class LocalLauncher : ILauncher
 {
-    private static readonly TimeSpan ProbeTime = TimeSpan.FromMinutes(1);
+    private static readonly TimeSpan ProbeTime = TimeSpan.FromMinutes(5);
 
     private readonly NodeOptions _options;
     private readonly NodeDirectory _directory;
