@@ -7,6 +7,9 @@ packages_to_link=(gcc libc6-dev zlib1g-dev libsqlite3-dev)
 # To build images: the builder, what gives an ordinary user a range of ids, and a network of its own for a build.
 packages_to_build_images=(buildah uidmap slirp4netns iproute2)
 
+# To make SIF and squashfs of images.
+packages_to_make_formats=(squashfs-tools)
+
 # For the demo: a base image (mmdebstrap), another tool that copies images (skopeo) and one that runs them (podman).
 packages_for_demo=(skopeo mmdebstrap podman runc curl jq ca-certificates)
 

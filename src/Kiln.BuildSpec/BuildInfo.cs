@@ -16,6 +16,9 @@ public sealed record BuildInfo
     /// <summary>Names of archspec that may be asked for; null where there are none.</summary>
     public IReadOnlyList<string>? Microarchitectures { get; init; }
     public required IReadOnlyList<string> Outputs { get; init; }
+
+    /// <summary>Whether images can be flattened (<see cref="JobRequest.Flatten"/>).</summary>
+    public bool? Flatten { get; init; }
     public required BuildInfoTrigger Trigger { get; init; }
     public required BuildInfoLimits Limits { get; init; }
     public BuildInfoLease? Lease { get; init; }

@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Kiln.BuildSpec.Products;
+using Kiln.BuildSpec.Recipes;
 
 namespace Kiln.BuildSpec;
 
@@ -30,6 +31,8 @@ namespace Kiln.BuildSpec;
 [JsonSerializable(typeof(ProvenanceStatement))]
 [JsonSerializable(typeof(SigstoreBundle))]
 [JsonSerializable(typeof(BuildEvidence))]
+[JsonSerializable(typeof(FlattenReport))]
+[JsonSerializable(typeof(DerivationPlan))]
 [JsonSerializable(typeof(Hook))]
 [JsonSerializable(typeof(HookFilter))]
 [JsonSerializable(typeof(HookList))]

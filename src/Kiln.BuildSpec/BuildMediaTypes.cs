@@ -28,6 +28,14 @@ public static class BuildMediaTypes
     public const string Hooks = Prefix + "hooks.v1+json";
     public const string Result = Prefix + "result.v1+json";
 
+    /// <summary>Artifact type of an image as a squashfs file (build-extension, section 18).</summary>
+    public const string Squashfs = Prefix + "squashfs.v1";
+
+    // As Apptainer and Singularity push and pull them with oras://.
+    public const string SifConfig = "application/vnd.sylabs.sif.config.v1+json";
+    public const string SifLayer = "application/vnd.sylabs.sif.layer.v1.sif";
+    public const string SquashfsLayer = "application/vnd.sylabs.image.layer.v1.squashfs";
+
     /// <summary>What editors and <c>curl</c> users call a Dockerfile.</summary>
     public const string TextDockerfile = "text/x-dockerfile";
 
@@ -49,6 +57,12 @@ public static class RecipeTypes
 {
     public const string Dockerfile = "dockerfile";
     public const string Singularity = "singularity";
+
+    /// <summary>
+    /// Of a task, and not of a request: a finished image of the repository, of which something is made. The recipe is its
+    /// manifest.
+    /// </summary>
+    public const string Image = "image";
 }
 
 /// <summary>Annotation keys on recipe artifacts (all values are strings, lists are comma-separated).</summary>
@@ -67,6 +81,7 @@ public static class RecipeAnnotations
     /// <summary>The value of <see cref="Trigger"/> that asks for one, where it has to be asked for.</summary>
     public const string TriggerPush = "push";
     public const string Timeout = Prefix + "timeout";
+    public const string Flatten = Prefix + "flatten";
     public const string Microarchitectures = Prefix + "microarchitectures";
     public const string Emulation = Prefix + "emulation";
 
@@ -110,6 +125,12 @@ public static class HintAnnotations
     public const string Mpi = Prefix + "mpi";
     public const string MpiImplementation = Prefix + "mpi.implementation";
     public const string Gpu = Prefix + "gpu";
+
+    /// <summary>Measured: what flattening has changed, <c>entries=9;owners=5;setid=3;caps=1;acls=0;modes=2;devices=0</c>.</summary>
+    public const string FlattenChanges = Prefix + "flatten.changes";
+
+    /// <summary>What a manifest was made of an image as: an output's format.</summary>
+    public const string Format = Prefix + "build.format";
     public const string Glibc = Prefix + "glibc";
     public const string Communication = Prefix + "communication.framework";
 

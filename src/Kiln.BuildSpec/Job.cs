@@ -23,6 +23,12 @@ public sealed record Job
     public bool Cached { get; init; }
     public required JobRecipe Recipe { get; init; }
     public required IReadOnlyList<string> Tags { get; init; }
+
+    /// <summary>What is delivered beside the images themselves; null where nothing is.</summary>
+    public IReadOnlyList<BuildOutput>? Outputs { get; init; }
+
+    /// <summary>True where the images are flattened.</summary>
+    public bool? Flatten { get; init; }
     public required IReadOnlyList<JobTask> Tasks { get; init; }
     public JobResult? Result { get; init; }
     public required JobLinks Links { get; init; }
@@ -43,6 +49,9 @@ public sealed record JobTask
     public required string Platform { get; init; }
     public string? Microarchitecture { get; init; }
     public required string Format { get; init; }
+
+    /// <summary>The task of whose product this one makes something; null where it builds the recipe.</summary>
+    public string? Source { get; init; }
     public required string State { get; init; }
     public string? Phase { get; init; }
 
@@ -72,6 +81,9 @@ public sealed record JobTask
     public int? QueuePosition { get; init; }
     public BuildConfinement? Confinement { get; init; }
     public ImageHints? Hints { get; init; }
+
+    /// <summary>What was changed where the image was flattened.</summary>
+    public FlattenReport? Flattening { get; init; }
     public IReadOnlyList<BuildStep>? Steps { get; init; }
     public IReadOnlyList<ResolvedDependency>? ResolvedDependencies { get; init; }
 }
@@ -183,6 +195,12 @@ public sealed record JobResultOutput
 
     /// <inheritdoc cref="JobTask.Emulated"/>
     public bool? Emulated { get; init; }
+
+    /// <summary>The tags that point at it itself, where it is not the image.</summary>
+    public IReadOnlyList<string>? Tags { get; init; }
+
+    /// <inheritdoc cref="JobTask.Flattening"/>
+    public FlattenReport? Flattening { get; init; }
     public long? UnpackedBytes { get; init; }
     public long? Files { get; init; }
 

@@ -22,6 +22,12 @@ public sealed record JobRequest
     public IReadOnlyList<string>? Tags { get; init; }
     public IReadOnlyDictionary<string, string>? Labels { get; init; }
     public IReadOnlyList<BuildOutput>? Outputs { get; init; }
+
+    /// <summary>
+    /// Whether all files are to belong to one user and no set-id bits and capabilities to be left, in the image and in all
+    /// that is made of it.
+    /// </summary>
+    public bool? Flatten { get; init; }
     public CacheOptions? Cache { get; init; }
     public ReproducibleOptions? Reproducible { get; init; }
 
@@ -102,14 +108,17 @@ public sealed record SecretUse
     public required string Ref { get; init; }
 }
 
-/// <summary>A format to deliver; <c>oci</c> is what Kiln builds first.</summary>
+/// <summary>A format to deliver (build-extension, section 18).</summary>
 public sealed record BuildOutput
 {
     public const string Oci = "oci";
     public required string Format { get; init; }
 
-    /// <summary>Compression of new layers: <c>gzip</c> (default).</summary>
+    /// <summary>Of new layers, or of the file; what there is depends on the format.</summary>
     public string? Compression { get; init; }
+
+    /// <summary>What follows the job's tags where this is delivered; <c>-FORMAT</c> where absent.</summary>
+    public string? TagSuffix { get; init; }
 }
 
 /// <summary>Whether an earlier result may be the answer.</summary>

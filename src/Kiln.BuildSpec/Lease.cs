@@ -181,9 +181,15 @@ public sealed record LeaseTask
     /// <summary>For what the recipe is to compile, by archspec's name; null where the platform says all.</summary>
     public string? Microarchitecture { get; init; }
     public required string Format { get; init; }
+
+    /// <summary>With what new layers, or the file, are compressed; null for gzip.</summary>
+    public string? Compression { get; init; }
     public required string RecipeType { get; init; }
 
-    /// <summary>The recipe blob itself (not the artifact's manifest).</summary>
+    /// <summary>
+    /// The recipe blob itself (not the artifact's manifest); of <see cref="RecipeTypes.Image"/> the image's manifest, with its
+    /// bytes as data.
+    /// </summary>
     public required Descriptor Recipe { get; init; }
     public IReadOnlyList<LeaseContext> Contexts { get; init; } = [];
     public IReadOnlyDictionary<string, string> Args { get; init; } = new Dictionary<string, string>();
@@ -303,4 +309,7 @@ public sealed record LeaseResult
     public IReadOnlyList<ResolvedDependency>? ResolvedDependencies { get; init; }
     public IReadOnlyList<BuildStep>? Steps { get; init; }
     public BuildConfinement? Confinement { get; init; }
+
+    /// <summary>What was changed where the task was to flatten an image.</summary>
+    public FlattenReport? Flattening { get; init; }
 }

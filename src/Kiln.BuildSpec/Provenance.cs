@@ -84,6 +84,7 @@ public sealed record ProvenanceParameters
     /// <summary>The recipe artifact's manifest.</summary>
     public required JobRecipe Recipe { get; init; }
     public required string Platform { get; init; }
+    public string? Compression { get; init; }
     public string? Microarchitecture { get; init; }
     public required string Format { get; init; }
 
@@ -189,6 +190,7 @@ public static class ProvenanceNames
     public const string RecipeLayer = "recipe-layer";
     public const string Context = "context";
     public const string Base = "base";
+    public const string Image = "image";
     public const string Log = "log";
 
     /// <summary>On a context: leading path components that were dropped.</summary>

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Client;
 using Microsoft.Extensions.Logging;
 
@@ -101,8 +102,13 @@ public sealed partial class BuildNode(
                     ? null
                     : [.. abilities.EmulatedPlatforms.Select(p => p.ToString())],
             Microarchitectures = abilities.Microarchitectures.Count == 0 ? null : abilities.Microarchitectures,
-            Recipes = abilities.RecipeTypes,
-            Outputs = [BuildOutput.Oci],
+            // Whatever is made of an image, the image is its recipe.
+            Recipes =
+            [
+                .. abilities.RecipeTypes,
+                .. abilities.Outputs.Any(OutputFormats.IsDerived) ? new[] { RecipeTypes.Image } : [],
+            ],
+            Outputs = abilities.Outputs,
             Networks = abilities.Networks,
             Engines = abilities.Engines.Count == 0 ? null : abilities.Engines,
             Roots = abilities.Roots.Count == 0 ? null : abilities.Roots,

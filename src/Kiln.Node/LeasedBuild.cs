@@ -3,6 +3,7 @@ using Kiln.BuildSpec;
 using Kiln.BuildSpec.Dockerfiles;
 using Kiln.Client;
 using Kiln.Client.Registry;
+using Kiln.Node.Deriving;
 using Kiln.Node.Engines;
 using Kiln.Node.Fetching;
 using Kiln.Node.Publishing;
@@ -37,6 +38,9 @@ internal sealed partial class LeasedBuild(
 
     /// <summary>The time that was given to this process is up, however much of it the build could have had.</summary>
     public CancellationToken TimeUp { get; init; }
+
+    /// <summary>What making something of an image may use.</summary>
+    public required BuildLimits Limits { get; init; }
 
     /// <summary>
     /// Builds and reports. <paramref name="stop"/> ends the build and gives the lease back, or leaves it to whoever started
@@ -160,7 +164,13 @@ internal sealed partial class LeasedBuild(
     {
         try
         {
-            return await BuildAsync(home, cancel);
+            return lease.Task.RecipeType == RecipeTypes.Image
+                ? await DeriveAsync(home, cancel)
+                : await BuildAsync(home, cancel);
+        }
+        catch (DerivationException e)
+        {
+            return Failed(e.IsLimit ? FailureReasons.LimitExceeded : FailureReasons.RecipeError, e.Message);
         }
         catch (Exception e) when (cancel.IsCancellationRequested && e is not LeaseLostException)
         {
@@ -181,6 +191,19 @@ internal sealed partial class LeasedBuild(
             LogBuildFault(log, lease.Execution, e);
             return Failed(FailureReasons.SystemError, e.Message) with { Retryable = true };
         }
+    }
+
+    private async Task<LeaseResult> DeriveAsync(string home, CancellationToken cancel)
+    {
+        _report.Phase(BuildPhases.Converting);
+        var derivation = new Derivation(
+            lease,
+            coordinator,
+            home,
+            Limits,
+            line => _report.Log(Encoding.UTF8.GetBytes(line))
+        );
+        return await derivation.MakeAsync(cancel);
     }
 
     private async Task<LeaseResult> BuildAsync(string home, CancellationToken cancel)

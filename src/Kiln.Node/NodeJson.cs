@@ -8,6 +8,7 @@ namespace Kiln.Node;
 [JsonSerializable(typeof(Dictionary<string, PublishedLayer>))]
 [JsonSerializable(typeof(ImageManifest))]
 [JsonSerializable(typeof(ImageIndex))]
+[JsonSerializable(typeof(SortedDictionary<string, string>))]
 internal sealed partial class NodeJson : JsonSerializerContext;
 
 /// <summary>Serialisation of what <c>kiln node --probe --json</c> prints.</summary>

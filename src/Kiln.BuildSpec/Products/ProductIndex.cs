@@ -15,7 +15,11 @@ public sealed record ProductEntry(
     string? Microarchitecture,
     ImageHints? Hints,
     bool Emulated
-);
+)
+{
+    /// <summary>What was changed where it was flattened.</summary>
+    public FlattenReport? Flattening { get; init; }
+}
 
 /// <summary>
 /// The index that a job's tags point at: always an index, so that a tag keeps its shape; the generic image first, so
@@ -57,6 +61,11 @@ public static class ProductIndex
     private static SortedDictionary<string, string>? Annotations(ProductEntry product)
     {
         var all = product.Hints is null ? new(StringComparer.Ordinal) : Annotations(product.Hints);
+        if (product.Flattening is { } flattening)
+        {
+            all[HintAnnotations.FlattenChanges] = flattening.Summary();
+        }
+
         if (product.Microarchitecture is { } micro)
         {
             var measured = all.GetValueOrDefault(HintAnnotations.CpuTarget);

@@ -14,6 +14,7 @@ public static class ProvenanceFacts
             Platform = task.Platform.ToString(),
             Microarchitecture = microarchitecture,
             Format = task.Format,
+            Compression = task.Compression,
             Args = Sorted(task.Args.Where(a => !task.SecretIds.Contains(a.Key, StringComparer.Ordinal))),
             Labels = Sorted(task.Labels),
             Target = task.Target,
@@ -28,12 +29,30 @@ public static class ProvenanceFacts
             UsesSecrets = task.SecretIds.Count > 0,
         };
 
-    /// <summary>What went in: the recipe artifact, its recipe layer, the contexts and the bases.</summary>
+    /// <summary>
+    /// What went in: the recipe artifact, its recipe layer, the contexts and the bases; or the image of which it is made.
+    /// </summary>
     /// <param name="task">What was built.</param>
     /// <param name="recipe">Digest of the recipe artifact's manifest.</param>
     /// <param name="repository">Address of the repository's API, <c>ORIGIN/v2/NAME</c>.</param>
     /// <param name="bases">Pinned, as the node reports them.</param>
     public static IReadOnlyList<ProvenanceMaterial> Materials(
+        LeaseTask task,
+        Digest recipe,
+        string repository,
+        IReadOnlyList<ResolvedDependency> bases
+    ) =>
+        task.RecipeType == RecipeTypes.Image
+            ?
+            [
+                Material(ProvenanceNames.Image, task.Recipe) with
+                {
+                    Uri = $"{repository}/manifests/{task.Recipe.Digest}",
+                },
+            ]
+            : OfBuild(task, recipe, repository, bases);
+
+    private static List<ProvenanceMaterial> OfBuild(
         LeaseTask task,
         Digest recipe,
         string repository,

@@ -23,6 +23,9 @@ public sealed record BuildOffer
     /// <inheritdoc cref="BuildSpec.RecipeTypes"/>
     public required IReadOnlyList<string> RecipeTypes { get; init; }
 
+    /// <summary>The formats that somebody here makes, as claims have them.</summary>
+    public IReadOnlyList<string> Outputs { get; init; } = [OutputFormats.Oci];
+
     /// <inheritdoc cref="NetworkModes"/>
     public required IReadOnlyList<string> Networks { get; init; }
 
@@ -37,6 +40,9 @@ public sealed record BuildOffer
 
     /// <summary>Platforms of nodes that build for everybody, and not for their owners only.</summary>
     public IReadOnlyList<Platform> SharedPlatforms { get; init; } = [];
+
+    /// <summary>As <see cref="Outputs"/>, of those that build for everybody.</summary>
+    public IReadOnlyList<string> SharedOutputs { get; init; } = [];
 }
 
 /// <summary>What one node builds for.</summary>

@@ -19,7 +19,8 @@ public static class RecipeDefaults
         {
             Tags = List(annotations, RecipeAnnotations.Tags),
             Targets = Targets(annotations),
-            Outputs = List(annotations, RecipeAnnotations.Outputs)?.ConvertAll(f => new BuildOutput { Format = f }),
+            Outputs = List(annotations, RecipeAnnotations.Outputs)?.ConvertAll(OutputFormats.Parse),
+            Flatten = Truth(annotations, RecipeAnnotations.Flatten),
             Target = annotations.GetValueOrDefault(RecipeAnnotations.Target),
             Emulation = annotations.GetValueOrDefault(RecipeAnnotations.Emulation),
             TimeoutSeconds = Seconds(annotations, RecipeAnnotations.Timeout),
@@ -50,6 +51,7 @@ public static class RecipeDefaults
             Resources = First(layers, r => r.Resources),
             Backend = First(layers, r => r.Backend),
             TagPolicy = First(layers, r => r.TagPolicy),
+            Flatten = request.Flatten ?? annotations.Flatten ?? config.Flatten,
             Partial = request.Partial ?? annotations.Partial ?? config.Partial,
             TimeoutSeconds = request.TimeoutSeconds ?? annotations.TimeoutSeconds ?? config.TimeoutSeconds,
             QueueSeconds = request.QueueSeconds ?? annotations.QueueSeconds ?? config.QueueSeconds,
@@ -100,6 +102,18 @@ public static class RecipeDefaults
         annotations.TryGetValue(key, out var text)
             ? [.. text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)]
             : null;
+
+    private static bool? Truth(IReadOnlyDictionary<string, string> annotations, string key) =>
+        annotations.GetValueOrDefault(key) switch
+        {
+            null => null,
+            "true" => true,
+            "false" => false,
+            var text => throw new OciException(
+                BuildErrors.RecipeInvalid,
+                $"{key} is '{text}'; it must be true or false"
+            ),
+        };
 
     private static int? Seconds(IReadOnlyDictionary<string, string> annotations, string key) =>
         !annotations.TryGetValue(key, out var text) ? null

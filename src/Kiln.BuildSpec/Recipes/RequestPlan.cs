@@ -39,6 +39,12 @@ public static class RequestPlan
             Platform = target.Platform,
             Microarchitecture = target.Microarchitecture,
             Format = BuildOutput.Oci,
+            // Absent for what it always was.
+            Compression = full.Outputs!.FirstOrDefault(o => o.Format == BuildOutput.Oci)?.Compression
+                is { } compression
+                    and not OutputFormats.Gzip
+                ? compression
+                : null,
             RecipeType = recipe.Type,
             Recipe = recipe.Blob,
             Contexts = recipe.Contexts,

@@ -88,17 +88,15 @@ public static class RequestRules
                 )
         ),
         (
-            s => s.Request.Outputs!.Any(o => o.Format != BuildOutput.Oci),
+            s => OutputRules.Unsupported(s.Request, s.Offer) is not null,
             s =>
-                Unsupported(
-                    BuildErrors.OutputUnsupported,
-                    $"the output '{s.Request.Outputs!.First(o => o.Format != BuildOutput.Oci).Format}' is not supported",
-                    [BuildOutput.Oci]
-                )
+                OutputRules.Unsupported(s.Request, s.Offer) is var (sentence, supported)
+                    ? Unsupported(BuildErrors.OutputUnsupported, sentence, supported)
+                    : Invalid("")
         ),
         (
-            s => s.Request.Outputs!.Any(o => o.Compression is not (null or "gzip")),
-            s => Unsupported(BuildErrors.OutputUnsupported, "the compression of new layers is gzip", ["gzip"])
+            s => OutputRules.Contradiction(s.Request, s.Recipe.OwnTags) is not null,
+            s => Invalid(OutputRules.Contradiction(s.Request, s.Recipe.OwnTags)!)
         ),
         (
             s => !NetworkModes.IsKnown(s.Request.Network!),

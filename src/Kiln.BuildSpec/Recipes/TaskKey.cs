@@ -32,7 +32,7 @@ public static class TaskKey
     {
         var options = new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            ["compression"] = "gzip",
+            ["compression"] = task.Compression ?? OutputFormats.Gzip,
             ["engine"] = Major(engine),
             ["network"] = task.Network,
             ["sourceDate"] = task.SourceDateEpoch?.ToString(CultureInfo.InvariantCulture) ?? "",

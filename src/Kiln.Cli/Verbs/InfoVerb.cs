@@ -74,7 +74,7 @@ internal static class InfoVerb
                     ? new[] { new[] { "micro-architectures", string.Join(", ", micros) } }
                     : [],
                 ["recipes", string.Join(", ", info.Recipes.Select(r => r.Type))],
-                ["delivers", string.Join(", ", info.Outputs)],
+                ["delivers", string.Join(", ", info.Outputs) + (info.Flatten is true ? "; can flatten" : "")],
                 ["engines", string.Join(", ", info.Engines)],
                 .. info.Roots is { Count: > 0 } roots
                     ? new[] { new[] { "builds are root by", RootText.Of(roots) } }

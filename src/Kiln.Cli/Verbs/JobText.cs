@@ -55,7 +55,18 @@ internal static class JobText
             yield return ["digest", result.Manifest.Digest.ToString()];
             foreach (var output in result.Outputs)
             {
-                yield return [$"{output.Platform} {output.Format}", output.Manifest.Digest.ToString()];
+                yield return
+                [
+                    $"{output.Platform} {output.Format}",
+                    output.Tags is { Count: > 0 } at
+                        ? $"{output.Manifest.Digest} at {string.Join(", ", at)}"
+                        : output.Manifest.Digest.ToString(),
+                ];
+                if (output.Flattening is { } flattening)
+                {
+                    yield return ["  flattened", Text(flattening)];
+                }
+
                 foreach (var provenance in output.Provenance ?? [])
                 {
                     yield return ["  how it was made", $"{provenance.Digest} ({provenance.ArtifactType})"];
@@ -74,6 +85,11 @@ internal static class JobText
         }
     }
 
+    private static string Text(FlattenReport changed) =>
+        $"{changed.Entries} entries changed: {changed.Owners} of other owners, {changed.SetIds} with set-id bits, "
+        + $"{changed.Capabilities} with capabilities, {changed.Modes} not readable by their owner; "
+        + $"{changed.LayersChanged} layers are others now, {changed.LayersKept} the same";
+
     private static IEnumerable<string[]> Rows(JobTask task)
     {
         var phase = task.Phase is null ? "" : $", {task.Phase}";
@@ -83,6 +99,11 @@ internal static class JobText
             "task",
             $"{task.Id} {task.Platform} {task.Format}{(task.Emulated is true ? " (emulated)" : "")}: {task.State}{phase}{progress}",
         ];
+        if (task.Source is { } source)
+        {
+            yield return ["made of", $"the image of {source}"];
+        }
+
         yield return ["key", task.Key];
         yield return ["execution", $"{task.Execution}{(task.Shared ? " (shared with another job)" : "")}"];
         yield return ["attempt", $"{task.Attempt}{(task.Node is null ? "" : $" on {task.Node}")}"];

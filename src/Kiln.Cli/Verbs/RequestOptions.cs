@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 
 namespace Kiln.Cli.Verbs;
 
@@ -77,6 +78,19 @@ internal sealed class RequestOptions
         Description = "Deliver the platforms that succeed where others fail.",
     };
 
+    private readonly Option<string[]> _output = new("--output", "-o")
+    {
+        Description =
+            "Deliver the image in another format as well: sif, squashfs or single-layer, with :zstd, :gzip or :lz4; or oci:zstd for the image's own layers.",
+        HelpName = "FORMAT[:COMPRESSION]",
+    };
+
+    private readonly Option<bool> _flatten = new("--flatten")
+    {
+        Description =
+            "Give all files to one user and leave no set-id bits and capabilities; the job says what that changed.",
+    };
+
     public RequestOptions()
     {
         _cache.AcceptOnlyFromAmong(CachePolicies.Reuse, CachePolicies.Refresh, CachePolicies.None);
@@ -103,6 +117,8 @@ internal sealed class RequestOptions
                     _emulation,
                     _tagPolicy,
                     _partial,
+                    _output,
+                    _flatten,
                 ]
         )
         {
@@ -123,6 +139,11 @@ internal sealed class RequestOptions
         };
         var asked = resources.List().Any(r => r.Value is not null);
         var backend = RecipeOptions.Pairs(parsed.GetValue(_backend), "--backend", shell);
+        var outputs = parsed
+            .GetValue(_output)
+            ?.SelectMany(o => o.Split(',', StringSplitOptions.RemoveEmptyEntries))
+            .Select(OutputFormats.Parse)
+            .ToList();
         var epoch = Epoch(parsed, shell);
         return new JobRequest
         {
@@ -134,12 +155,16 @@ internal sealed class RequestOptions
             Emulation = parsed.GetValue(_emulation),
             TagPolicy = parsed.GetValue(_tagPolicy),
             Partial = parsed.GetValue(_partial) ? true : null,
+            Outputs = outputs is { Count: > 0 } ? outputs : null,
+            Flatten = parsed.GetValue(_flatten) ? true : null,
             // A registry that ignores one of these would do something else than what was asked for.
             MustUnderstand = MustUnderstand(
                 ("resources", asked),
                 ("backend", backend.Count > 0),
                 ("reproducible", epoch is not null),
                 ("emulation", parsed.GetValue(_emulation) == EmulationModes.Denied),
+                ("outputs", outputs is { Count: > 0 }),
+                ("flatten", parsed.GetValue(_flatten)),
                 ("tagPolicy", parsed.GetValue(_tagPolicy) is not null)
             ),
         };

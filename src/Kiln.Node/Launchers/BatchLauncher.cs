@@ -1,5 +1,6 @@
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Architectures;
+using Kiln.Node.Deriving;
 using Kiln.Node.Launchers.Command;
 using Kiln.Node.Launchers.Slurm;
 using Kiln.Node.Remote;
@@ -49,6 +50,7 @@ public sealed partial class BatchLauncher : ILauncher
             Engines = [],
             Platforms = [.. types.SelectMany(t => t.Platforms).SelectMany(PlatformLevels.Below).Distinct()],
             RecipeTypes = [RecipeTypes.Dockerfile],
+            Outputs = [BuildOutput.Oci, .. Derivation.Formats],
             Networks = [.. types.SelectMany(t => t.Networks).Distinct(StringComparer.Ordinal)],
             Resources = BuildResources.Most(types.Select(TypeChoice.ResourcesOf)),
             Types = [.. types.Select(TypeChoice.Offer)],

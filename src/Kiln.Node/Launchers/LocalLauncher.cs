@@ -2,6 +2,7 @@ using Kiln.BuildSpec;
 using Kiln.BuildSpec.Architectures;
 using Kiln.Client;
 using Kiln.Client.Registry;
+using Kiln.Node.Deriving;
 using Kiln.Node.Engines;
 using Kiln.Node.Engines.Buildah;
 using Kiln.Node.Fetching;
@@ -100,6 +101,7 @@ public sealed partial class LocalLauncher : ILauncher
             EmulatedPlatforms = _engine.Abilities.EmulatedPlatforms,
             Microarchitectures = machine.Names,
             RecipeTypes = _engine.Abilities.RecipeTypes,
+            Outputs = [BuildOutput.Oci, .. Derivation.Formats],
             Networks = _engine.Abilities.Networks,
             Roots = [_jail.Users.Root],
             Resources = Resources,
@@ -119,6 +121,7 @@ public sealed partial class LocalLauncher : ILauncher
             _log
         )
         {
+            Limits = _limits,
             TimeUp = TimeUp,
         };
         await build.RunAsync(stop);

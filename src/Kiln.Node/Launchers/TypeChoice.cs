@@ -92,9 +92,11 @@ internal static class TypeChoice
 
     // Why a build does not fit a type; null where it does.
     private static string? Against(NodeType type, LeaseTask task) =>
-        !type.Platforms.Any(p => PlatformLevels.Builds(p, task.Platform))
+        // What is made of a finished image runs nothing of it, and needs no network.
+        task.RecipeType != RecipeTypes.Image
+        && !type.Platforms.Any(p => PlatformLevels.Builds(p, task.Platform))
             ? $"builds for {string.Join(", ", type.Platforms)}, not {task.Platform}"
-        : !type.Networks.Contains(task.Network, StringComparer.Ordinal)
+        : task.RecipeType != RecipeTypes.Image && !type.Networks.Contains(task.Network, StringComparer.Ordinal)
             ? $"has the networks {string.Join(", ", type.Networks)}, not {task.Network}"
         : task.Resources?.Over(ResourcesOf(type)) is { } over
             ? string.Create(

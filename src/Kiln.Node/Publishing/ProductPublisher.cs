@@ -2,6 +2,8 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
+using Kiln.Inspect;
 using Kiln.Node.Engines;
 using Kiln.Oci;
 
@@ -25,16 +27,18 @@ internal sealed class ProductPublisher(IBuildCoordinator coordinator)
         var made = new Dictionary<string, PublishedLayer>(StringComparer.Ordinal);
         foreach (var layer in product.Layers)
         {
+            var there = layer.Known is { } known ? await PublishKnownAsync(lease, task, known.Blob, cancel) : null;
             var published =
-                layer.Known is { } known
-                    ? known with
-                    {
-                        Blob = await PublishKnownAsync(lease, task, known.Blob, cancel),
-                    }
-                : product.SingleId ? await PushSingleIdAsync(lease, layer, cancel)
-                : new PublishedLayer(await PushAsync(lease, layer.Open!, layer.MediaType, cancel), layer.DiffId);
+                there is not null ? layer.Known! with { Blob = there }
+                : layer.Known is null && product.SingleId ? await PushSingleIdAsync(lease, layer, cancel)
+                : new PublishedLayer(
+                    layer.Known is null && TypeOf(lease) == layer.MediaType
+                        ? await PushAsync(lease, layer.Open!, layer.MediaType, cancel)
+                        : await PackAsync(lease, stop => OpenAsync(lease, layer, stop), cancel),
+                    layer.Known?.DiffId ?? layer.DiffId
+                );
             layers.Add(published);
-            if (layer.Known is null)
+            if (there is null)
             {
                 made[layer.DiffId.ToString()] = published;
             }
@@ -61,8 +65,46 @@ internal sealed class ProductPublisher(IBuildCoordinator coordinator)
         return (await coordinator.PushManifestAsync(lease, bytes, MediaTypes.OciManifest, cancel), made);
     }
 
-    // A base's layer: the registry has it, or it goes there as it is.
-    private async Task<Descriptor> PublishKnownAsync(
+    // What new layers are compressed with.
+    private static string TypeOf(Lease lease) =>
+        lease.Task.Compression == OutputFormats.Zstd ? MediaTypes.OciLayerZstd : MediaTypes.OciLayerGzip;
+
+    private async Task<Stream> OpenAsync(Lease lease, EngineLayer layer, CancellationToken cancel) =>
+        layer.Known is not { } known
+            ? layer.Open!()
+            : await coordinator.OpenBlobAsync(lease, known.Blob.Digest, cancel)
+                ?? throw new InvalidDataException(
+                    $"the layer {known.Blob.Digest} of an earlier build is no longer in the repository"
+                );
+
+    private async Task<Descriptor> PackAsync(
+        Lease lease,
+        Func<CancellationToken, Task<Stream>> open,
+        CancellationToken cancel
+    )
+    {
+        var type = TypeOf(lease);
+        var (digest, size) = await coordinator.PushBlobAsync(
+            lease,
+            async (to, stop) =>
+            {
+                await using var plain = await LayerStream.OpenAsync(await open(stop), LayerFacts.MaxTarBytes, stop);
+                await using var packed = LayerStream.Pack(to, type == MediaTypes.OciLayerZstd);
+                await plain.CopyToAsync(packed, 1 << 18, stop);
+            },
+            cancel
+        );
+        return new Descriptor
+        {
+            MediaType = type,
+            Digest = digest,
+            Size = size,
+        };
+    }
+
+    // A base's layer: the registry has it, or it goes there as it is. Null for a cached step's that is compressed in another
+    // way than was asked for.
+    private async Task<Descriptor?> PublishKnownAsync(
         Lease lease,
         EngineTask task,
         Descriptor known,
@@ -75,13 +117,20 @@ internal sealed class ProductPublisher(IBuildCoordinator coordinator)
             Digest = known.Digest,
             Size = known.Size,
         };
-        if (await coordinator.HasBlobAsync(lease, known.Digest, cancel))
+        var image = task.Bases.FirstOrDefault(b => b.Layers.Any(l => l.Digest == known.Digest));
+        var there = await coordinator.HasBlobAsync(lease, known.Digest, cancel);
+        if (image is null && there && descriptor.MediaType != TypeOf(lease))
+        {
+            return null;
+        }
+
+        if (there)
         {
             return descriptor;
         }
 
         var layout =
-            task.Bases.FirstOrDefault(b => b.Layers.Any(l => l.Digest == known.Digest))?.Layout
+            image?.Layout
             ?? throw new InvalidDataException(
                 $"the layer {known.Digest} of an earlier build is no longer in the repository"
             );
@@ -114,15 +163,17 @@ internal sealed class ProductPublisher(IBuildCoordinator coordinator)
     private async Task<PublishedLayer> PushSingleIdAsync(Lease lease, EngineLayer layer, CancellationToken cancel)
     {
         Digest? diffId = null;
+        var type = TypeOf(lease);
         var (digest, size) = await coordinator.PushBlobAsync(
             lease,
-            async (to, stop) => diffId = await SingleIdLayer.WriteAsync(layer.Open!(), to, stop),
+            async (to, stop) =>
+                diffId = await SingleIdLayer.WriteAsync(layer.Open!(), to, type == MediaTypes.OciLayerZstd, stop),
             cancel
         );
         return new PublishedLayer(
             new Descriptor
             {
-                MediaType = layer.MediaType,
+                MediaType = type,
                 Digest = digest,
                 Size = size,
             },

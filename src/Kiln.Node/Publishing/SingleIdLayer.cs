@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Text;
 using Kiln.Inspect;
@@ -46,16 +45,17 @@ internal sealed class SingleIdLayer : IDisposable
 
     private SingleIdLayer(Stream from, Stream to) => (_from, _to) = (from, to);
 
-    /// <summary>Writes a layer, compressed with gzip, and returns the digest of its plain tar.</summary>
+    /// <summary>Writes a layer, compressed, and returns the digest of its plain tar.</summary>
     /// <param name="layer">A tar, plain or compressed; it is disposed.</param>
     /// <param name="to">Where it goes; it stays open.</param>
+    /// <param name="zstd">Compressed with zstd, else with gzip.</param>
     /// <param name="cancel">Ends it.</param>
     /// <exception cref="InvalidDataException">It is not a tar.</exception>
-    public static async Task<Digest> WriteAsync(Stream layer, Stream to, CancellationToken cancel)
+    public static async Task<Digest> WriteAsync(Stream layer, Stream to, bool zstd, CancellationToken cancel)
     {
         await using var plain = await LayerStream.OpenAsync(layer, LayerFacts.MaxTarBytes, cancel);
-        await using var gzip = new GZipStream(to, CompressionLevel.Optimal, leaveOpen: true);
-        using var writing = new SingleIdLayer(plain, gzip);
+        await using var packed = LayerStream.Pack(to, zstd);
+        using var writing = new SingleIdLayer(plain, packed);
         await writing.CopyAsync(cancel);
         return Digest.Finish(Digest.Sha256, writing._hash);
     }

@@ -26,6 +26,7 @@ internal static class BuildService
         services.AddSingleton<AwaitedTags>().AddSingleton<JobKeys>();
         services.AddSingleton<BuildOffers>().AddSingleton<JobIntake>().AddSingleton<IPushTrigger, PushIntake>();
         services.AddSingleton<Executions>().AddSingleton<Subscriptions>().AddSingleton<Enlistment>();
+        services.AddSingleton<Placement>().AddSingleton<Derivations>();
         services.AddSingleton<BaseNames>().AddSingleton<BaseRights>().AddSingleton<BasePlaces>();
         services.AddSingleton<ProductBases>().AddSingleton<Rebuilder>();
         services.AddSingleton<Claims>().AddSingleton<Cancellation>();

@@ -29,10 +29,7 @@ internal sealed class ProductCopy(
     /// <exception cref="Kiln.Client.RegistryException">The registry behind has no answer, or refuses.</exception>
     public async Task<RemoteManifest> CopyAsync(JobRow job, CancellationToken cancel)
     {
-        var done = database
-            .Read(c => TaskRow.Of(c, job.Id))
-            .FindAll(t => !t.Left && t.Execution.State == BuildStates.Succeeded);
-        var made = JobProduct.Of(done);
+        var made = JobProduct.Of(job, database.Read(c => TaskRow.Of(c, job.Id)).FindAll(t => !t.Left));
         var evidence = Evidence(made.Outputs);
         var source = new ProductSource(job.Repository, manifests, blobs, evidence);
         var there = behind.Named(job.Repository);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Kiln.Server.Access.Guard;
 using Kiln.Server.Builds.Intake;
@@ -25,6 +26,7 @@ internal sealed class InfoEndpoints(
     {
         var abilities = await builders.OfAsync(context.Principal.Name, context.Cancel);
         var emulated = abilities.EmulatedPlatforms.Except(abilities.Platforms).ToList();
+        IReadOnlyList<string> outputs = behind is null ? abilities.Outputs : [BuildOutput.Oci];
         var info = new BuildInfo
         {
             Categories =
@@ -39,7 +41,8 @@ internal sealed class InfoEndpoints(
             Platforms = [.. abilities.Platforms.Concat(emulated).Select(p => p.ToString())],
             EmulatedPlatforms = emulated.Count == 0 ? null : [.. emulated.Select(p => p.ToString())],
             Microarchitectures = abilities.Microarchitectures.Count == 0 ? null : abilities.Microarchitectures,
-            Outputs = abilities.Platforms.Count == 0 ? [] : [BuildOutput.Oci],
+            Outputs = abilities.Platforms.Count == 0 ? [] : [.. outputs.Where(o => o != OutputFormats.SingleId)],
+            Flatten = outputs.Contains(OutputFormats.SingleId, StringComparer.Ordinal) ? true : null,
             Trigger = new BuildInfoTrigger(
                 abilities.Platforms.Count == 0 ? "off" : Word(triggers(context.Repository?.Value ?? ""))
             ),
@@ -56,14 +59,7 @@ internal sealed class InfoEndpoints(
                 PublicKey = signing.PublicKey,
             },
             Behind = behind?.Host,
-            Lease = behind is not null
-                ? null
-                : new BuildInfoLease
-                {
-                    DefaultSeconds = options.LeaseSeconds,
-                    MaxSeconds = Claims.MaxSeconds(options),
-                    MaxAttempts = options.MaxAttempts,
-                },
+            Lease = Leases,
             Limits = new BuildInfoLimits
             {
                 MaxWaitSeconds = V2Requests.MaxWaitSeconds,
@@ -83,6 +79,16 @@ internal sealed class InfoEndpoints(
             context.Accepts(BuildMediaTypes.Info)
         );
     }
+
+    private BuildInfoLease? Leases =>
+        behind is not null
+            ? null
+            : new BuildInfoLease
+            {
+                DefaultSeconds = options.LeaseSeconds,
+                MaxSeconds = Claims.MaxSeconds(options),
+                MaxAttempts = options.MaxAttempts,
+            };
 
     private static string Word(PushTriggers trigger) =>
         trigger switch

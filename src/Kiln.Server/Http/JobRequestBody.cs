@@ -13,9 +13,9 @@ namespace Kiln.Server.Http;
 /// <c>curl --data-binary @Containerfile -H 'Content-Type: text/x-dockerfile' '…/jobs?tag=1.0'</c> is a whole client
 /// (build-extension, "Create a job").
 /// <para>
-/// The query of a recipe: <c>tag</c>, <c>platform</c>, <c>microarchitecture</c> (each several times, or with commas),
+/// The query of a recipe: <c>tag</c>, <c>platform</c>, <c>microarchitecture</c>, <c>output</c> as <c>FORMAT[:COMPRESSION]</c> (each several times, or with commas),
 /// <c>arg.NAME</c>, <c>label.NAME</c>, <c>secret.ID</c> (its value is the ref of an uploaded secret), <c>target</c>,
-/// <c>network</c>, <c>timeout</c> and <c>queue</c> (seconds), <c>cache</c>, <c>tagpolicy</c>, <c>partial</c>, <c>maxage</c>
+/// <c>network</c>, <c>timeout</c> and <c>queue</c> (seconds), <c>cache</c>, <c>tagpolicy</c>, <c>partial</c>, <c>flatten</c>, <c>maxage</c>
 /// (seconds), <c>sourcedate</c> (seconds since 1970).
 /// </para>
 /// </summary>
@@ -37,6 +37,7 @@ internal static class JobRequestBody
         "tags",
         "labels",
         "outputs",
+        "flatten",
         "cache",
         "reproducible",
         "network",
@@ -109,6 +110,7 @@ internal static class JobRequestBody
             ["tag"] = [],
             ["platform"] = [],
             ["microarchitecture"] = [],
+            ["output"] = [],
         };
         var named = new Dictionary<string, Dictionary<string, string>>(StringComparer.Ordinal)
         {
@@ -138,6 +140,7 @@ internal static class JobRequestBody
         {
             Tags = lists["tag"].Count == 0 ? null : lists["tag"],
             Targets = RecipeDefaults.Targets(lists["platform"], lists["microarchitecture"]),
+            Outputs = lists["output"].Count == 0 ? null : lists["output"].ConvertAll(OutputFormats.Parse),
             Args = named[ArgPrefix].Count == 0 ? null : named[ArgPrefix],
             Labels = named[LabelPrefix].Count == 0 ? null : named[LabelPrefix],
             Secrets = [.. named[SecretPrefix].Select(s => new SecretUse { Id = s.Key, Ref = s.Value })],
@@ -155,6 +158,7 @@ internal static class JobRequestBody
             "cache" => request with { Cache = (request.Cache ?? new CacheOptions()) with { Policy = value } },
             "tagpolicy" => request with { TagPolicy = value },
             "partial" => request with { Partial = value is "1" or "true" },
+            "flatten" => request with { Flatten = value is "1" or "true" },
             "maxage" => request with
             {
                 Cache = (request.Cache ?? new CacheOptions()) with { MaxAgeSeconds = Number(key, value) },
@@ -164,8 +168,8 @@ internal static class JobRequestBody
                 Reproducible = new ReproducibleOptions { SourceDateEpoch = Number(key, value) },
             },
             _ => throw Invalid(
-                $"'{V2Context.Shorten(key)}' is not an option; there are tag, platform, microarchitecture, arg.NAME, "
-                    + "label.NAME, secret.ID, target, network, timeout, queue, cache, maxage, tagpolicy, partial and sourcedate"
+                $"'{V2Context.Shorten(key)}' is not an option; there are tag, platform, microarchitecture, output, arg.NAME, "
+                    + "label.NAME, secret.ID, target, network, timeout, queue, cache, maxage, tagpolicy, partial, flatten and sourcedate"
             ),
         };
 

@@ -54,6 +54,17 @@ internal static class ManifestRows
         }
     }
 
+    /// <summary>A manifest's bytes, as a transaction sees them; null where the repository has none of that digest.</summary>
+    public static byte[]? Content(DbConnection connection, long repository, Digest digest) =>
+        connection
+            .Query(
+                "SELECT content FROM manifests WHERE repository = @repository AND digest = @digest",
+                row => row.GetFieldValue<byte[]>(0),
+                ("repository", repository),
+                ("digest", digest.ToString())
+            )
+            .FirstOrDefault();
+
     public static IEnumerable<(Digest Digest, string Kind)> References(ManifestInfo manifest) =>
         manifest
             .Layers.Select(layer => (layer.Digest, "layer"))

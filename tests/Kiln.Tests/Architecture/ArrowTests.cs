@@ -72,10 +72,13 @@ public sealed partial class ArrowTests
     {
         // What starts builds: in this process, or by a batch system whose jobs speak HTTP to the registry themselves.
         // Machine: what this process builds for is what its processor can.
-        ["Launchers"] = ["Engines", "Fetching", "Sandbox", "Remote", "Machine"],
+        // Deriving: what it offers beside images is what the machine's programs make.
+        ["Launchers"] = ["Engines", "Fetching", "Sandbox", "Remote", "Machine", "Deriving"],
         ["Machine"] = ["Sandbox"],
         ["Fetching"] = ["Engines"],
         ["Publishing"] = ["Engines"],
+        // What is made of finished images: no engine's matter. Sandbox: programs of the machine, and what they may use.
+        ["Deriving"] = ["Sandbox"],
         ["Remote"] = [],
         // Remote: blobs are spooled in the same way. Publishing: what an image is good for is judged where a registry would.
         ["Notifications"] = ["Remote", "Publishing"],

@@ -81,10 +81,10 @@ public sealed class SingleIdLayerTests
             }
         );
         using var first = new MemoryStream();
-        await SingleIdLayer.WriteAsync(new MemoryStream(tar), first, Cancel);
+        await SingleIdLayer.WriteAsync(new MemoryStream(tar), first, zstd: false, Cancel);
         var once = Plain(first.ToArray());
         using var second = new MemoryStream();
-        var diffId = await SingleIdLayer.WriteAsync(new MemoryStream(first.ToArray()), second, Cancel);
+        var diffId = await SingleIdLayer.WriteAsync(new MemoryStream(first.ToArray()), second, zstd: false, Cancel);
 
         Assert.Equal(once, Plain(second.ToArray()));
         Assert.Equal(Digest.Of(once), diffId);
@@ -97,10 +97,10 @@ public sealed class SingleIdLayerTests
         // The mode of the file itself, behind its pax header.
         tar[1024 + 100] ^= 1;
         await Assert.ThrowsAsync<InvalidDataException>(() =>
-            SingleIdLayer.WriteAsync(new MemoryStream(tar), Stream.Null, Cancel)
+            SingleIdLayer.WriteAsync(new MemoryStream(tar), Stream.Null, zstd: false, Cancel)
         );
         await Assert.ThrowsAsync<InvalidDataException>(() =>
-            SingleIdLayer.WriteAsync(new MemoryStream("#!/bin/sh\n"u8.ToArray()), Stream.Null, Cancel)
+            SingleIdLayer.WriteAsync(new MemoryStream("#!/bin/sh\n"u8.ToArray()), Stream.Null, zstd: false, Cancel)
         );
     }
 
@@ -115,14 +115,14 @@ public sealed class SingleIdLayerTests
             )
         );
         await Assert.ThrowsAsync<InvalidDataException>(() =>
-            SingleIdLayer.WriteAsync(new MemoryStream(tar), Stream.Null, Cancel)
+            SingleIdLayer.WriteAsync(new MemoryStream(tar), Stream.Null, zstd: false, Cancel)
         );
     }
 
     private static async Task<(List<TarEntry> Entries, List<byte[]> Content)> WrittenAsync(byte[] tar)
     {
         using var written = new MemoryStream();
-        var diffId = await SingleIdLayer.WriteAsync(new MemoryStream(tar), written, Cancel);
+        var diffId = await SingleIdLayer.WriteAsync(new MemoryStream(tar), written, zstd: false, Cancel);
         var plain = Plain(written.ToArray());
         Assert.Equal(Digest.Of(plain), diffId);
         // Two blocks of zeros end it, as they did.

@@ -131,7 +131,7 @@ internal static class Calls
             : null;
 
     /// <summary>Expects an error in the OCI envelope with a sentence in it.</summary>
-    public static async Task ShouldFailAsync(this HttpResponseMessage response, int status, string code)
+    public static async Task<string> ShouldFailAsync(this HttpResponseMessage response, int status, string code)
     {
         var body = await response.Content.ReadAsStringAsync();
         Assert.True(status == (int)response.StatusCode, $"{(int)response.StatusCode} instead of {status}: {body}");
@@ -139,6 +139,8 @@ internal static class Calls
         using var json = JsonDocument.Parse(body);
         var error = Assert.Single(json.RootElement.GetProperty("errors").EnumerateArray());
         Assert.Equal(code, error.GetProperty("code").GetString());
-        Assert.True(error.GetProperty("message").GetString()!.Length > 10, body);
+        var message = error.GetProperty("message").GetString()!;
+        Assert.True(message.Length > 10, body);
+        return message;
     }
 }

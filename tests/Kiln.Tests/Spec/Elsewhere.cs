@@ -39,6 +39,33 @@ internal static class Elsewhere
                 "ArchitectureTests.Three_platforms_are_one_index_with_the_generic_images_first_and_what_was_emulated_marked",
             ],
             ["P-11"] = ["ImageChoiceTests.Image_for_a_machine_is_the_one_that_makes_most_of_it"],
+            ["F-1"] =
+            [
+                "FormatTests.What_cannot_be_is_refused_before_anything_is_built",
+                "FormatTests.Format_that_no_node_makes_is_refused_with_what_it_would_take",
+            ],
+            ["F-2"] =
+            [
+                "FormatTests.Formats_are_made_of_the_image_once_it_is_there_and_delivered_with_it",
+                "FormatTests.What_was_made_of_an_image_is_the_answer_whatever_it_was_built_from",
+            ],
+            ["F-3"] =
+            [
+                "FormatTests.Product_that_is_not_what_it_is_called_is_refused",
+                "FormatTests.Lease_attaches_to_its_own_image_only",
+            ],
+            ["F-4"] =
+            [
+                "FormatTests.Each_of_several_targets_has_a_tag_of_its_own",
+                "FormatTests.Side_tags_are_held_against_the_policy_of_the_request_too",
+            ],
+            ["F-5"] = ["LayerMergeTests.Merged"],
+            ["F-6"] =
+            [
+                "FormatTests.Flattened_image_stands_in_the_place_of_the_one_that_was_built",
+                "FormatTests.Image_that_still_has_other_ids_is_not_taken_for_flattened",
+            ],
+            ["F-7"] = ["FormatTests.Cancelled_and_failed_formats_deliver_nothing"],
             ["S-6"] = ["CrashTests.Server_killed_at_any_time_of_a_build_loses_nothing"],
             ["L-5"] = ["HostileRecipeTests.Log_flood_is_cut_at_the_limit_and_the_build_goes_on"],
             ["L-6"] = ["TerminalTextTests.Nothing_in_a_text_can_steer_the_terminal"],

@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Node.Sandbox;
 using Kiln.Oci;
 
@@ -64,7 +65,8 @@ internal sealed class BuildahExport(EngineTask task, bool compress)
     {
         var script = Path.Combine(task.Directory, "export.sh");
         // What is to be written anew need not be compressed before.
-        var options = compress ? "" : "--disable-compression";
+        var isLast = compress && task.Task.Compression is (null or OutputFormats.Gzip);
+        var options = isLast ? "" : "--disable-compression";
         File.WriteAllText(script, Script.Replace("OPTIONS", options, StringComparison.Ordinal));
         return [new JailBind(PrepareLayout(known), "/out"), new JailBind(script, "/then")];
     }

@@ -1,12 +1,13 @@
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
+using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Queue;
 
 namespace Kiln.Server.Builds.Intake;
 
 /// <summary>What there is to build a request with.</summary>
-internal sealed class BuildOffers(BuildOptions options, Builders builders)
+internal sealed class BuildOffers(BuildOptions options, Builders builders, IProductsBehind? behind = null)
 {
     /// <summary>What nobody here could build is refused before anything is read.</summary>
     /// <exception cref="OciException"><c>BUILD_DISABLED</c>.</exception>
@@ -23,6 +24,8 @@ internal sealed class BuildOffers(BuildOptions options, Builders builders)
                 Microarchitectures = abilities.Microarchitectures,
                 Nodes = builders.Each(requester),
                 RecipeTypes = abilities.RecipeTypes,
+                // A registry behind is handed images and nothing else.
+                Outputs = behind is null ? abilities.Outputs : [BuildOutput.Oci],
                 Networks = abilities.Networks,
                 Engines = abilities.Engines,
                 Resources = abilities.Resources,
@@ -30,6 +33,7 @@ internal sealed class BuildOffers(BuildOptions options, Builders builders)
                 MaxTimeoutSeconds = options.MaxTimeoutSeconds,
                 MaxQueueSeconds = options.MaxQueueSeconds,
                 SharedPlatforms = [.. shared.Platforms, .. shared.EmulatedPlatforms],
+                SharedOutputs = shared.Outputs,
             }
             : throw new OciException(
                 BuildErrors.Disabled,

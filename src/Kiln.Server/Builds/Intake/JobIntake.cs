@@ -143,6 +143,7 @@ internal sealed class JobIntake(
         var full = RequestPlan.Complete(request, recipe, offer);
         RequestRules.Check(full, recipe, offer);
         var contexts = await trees.OfAsync(repository, recipe.Contexts, cancel);
+        IReadOnlyList<Tag> side = [.. SideTags.All(full).Select(Tag.Parse)];
         var useCache = full.Cache?.Policy != CachePolicies.None;
         IReadOnlyList<Tag> tags = [.. full.Tags!.Distinct().Select(Tag.Parse)];
         if (behind is not null)
@@ -150,8 +151,11 @@ internal sealed class JobIntake(
             await behind.LearnBasesAsync(principal, bases.Of(recipe, full), cancel);
         }
 
+        var shareable = useCache && full.Secrets!.Count == 0 && bases.MayUseAll(recipe, full, principal);
         return new JobPlan
         {
+            Derivations = DerivationPlan.Of(full, offer, shareable),
+            SideTags = side,
             Repository = repository,
             CreatedBy = principal,
             Trigger = trigger,
@@ -166,7 +170,7 @@ internal sealed class JobIntake(
                 ),
             ],
             Secrets = full.Secrets!,
-            Shareable = useCache && full.Secrets!.Count == 0 && bases.MayUseAll(recipe, full, principal),
+            Shareable = shareable,
             TagPolicy = full.TagPolicy,
             Partial = full.Partial is true,
             Refresh = full.Cache?.Policy == CachePolicies.Refresh,

@@ -186,7 +186,13 @@ internal sealed class LeaseDesk(
         }
 
         var task = JsonSerializer.Deserialize(row.Task, BuildJson.Default.LeaseTask)!;
-        return task.Recipe.Digest == digest || task.Contexts.Any(c => c.Blob.Digest == digest);
+        return task.Recipe.Digest == digest
+            || task.Contexts.Any(c => c.Blob.Digest == digest)
+            || (
+                task.RecipeType == RecipeTypes.Image
+                && ManifestReader.Read(task.Recipe.Data, task.Recipe.MediaType, out _) is { } image
+                && image.Layers.Append(image.Config).Any(blob => blob?.Digest == digest)
+            );
     }
 
     /// <summary>The lease of a credential, also one that is over.</summary>

@@ -165,7 +165,7 @@ internal sealed class LeaseResults(
 
         if (product is not null && !row.Cancel)
         {
-            outcome = promotion.Promote(transaction, row, product, evidence!, outcome, result.ResolvedDependencies);
+            outcome = promotion.Promote(transaction, row, product, evidence!, outcome, result);
             return executions.Move(transaction, row.Id, ExecutionEvent.Succeeded, outcome);
         }
 

@@ -1,4 +1,5 @@
 using System.Data.Common;
+using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Node;
 using Kiln.Oci;
@@ -141,7 +142,7 @@ internal sealed class LeaseStaging(
             throw new OciException(ErrorCodes.ManifestInvalid, fault ?? "the manifest cannot be read");
         }
 
-        if (info.Subject is not null)
+        if (info.Subject is not null && !MayAttach(lease, info.Subject.Digest))
         {
             throw new OciException(
                 ErrorCodes.Denied,
@@ -184,6 +185,18 @@ internal sealed class LeaseStaging(
             Size = manifest.Length,
         };
     }
+
+    // What is made of an image is attached to it: that is what the lease is for.
+    private bool MayAttach(string lease, Digest subject) =>
+        database.Read(c =>
+            c.Scalar<string>(
+                "SELECT task FROM executions WHERE lease = @lease AND recipe_type = @image",
+                ("lease", lease),
+                ("image", RecipeTypes.Image)
+            )
+        )
+            is { } task
+        && JsonSerializer.Deserialize(task, BuildJson.Default.LeaseTask)!.Recipe.Digest == subject;
 
     // A push may take longer than its lease lives; what came under a dead one, nobody would ever remove.
     private static void RequireHeld(DbTransaction transaction, string lease)

@@ -1,32 +1,59 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Products;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Kiln.Server.Builds.Queue;
 
 namespace Kiln.Server.Builds.Publish;
 
-/// <summary>What a job delivers: its index, and each image that is in it.</summary>
+/// <summary>What a job delivers: its index, each image that is in it, and what was made of these.</summary>
 internal sealed record JobProduct(byte[] Index, IReadOnlyList<JobResultOutput> Outputs)
 {
-    /// <param name="tasks">Those of one job, all succeeded.</param>
-    public static JobProduct Of(IEnumerable<TaskRow> tasks)
+    /// <param name="tasks">All that the job has not left; those that did not succeed deliver nothing.</param>
+    public static JobProduct Of(JobRow job, IReadOnlyList<TaskRow> tasks)
     {
+        var done = tasks.Where(t => t.Execution.State == BuildStates.Succeeded).ToList();
+        var flattens = job.DerivationPlan?.Flatten is true;
         var products = ProductIndex
             .InOrder(
-                tasks,
+                done.Where(t => t.Execution.Format == (flattens ? OutputFormats.SingleId : OutputFormats.Oci)),
                 task => Platform.Parse(task.Execution.Platform),
                 task => task.Microarchitecture,
                 task => task.Ordinal
             )
-            .Select(Product)
+            .Select(t => Product(t, tasks))
             .ToList();
-        return new JobProduct(ProductIndex.Of(products.Select(p => p.Entry)), [.. products.Select(p => p.Output)]);
+        var alone = tasks.Count(t => t.Source is null) == 1;
+        var made = done.Where(t => t.Source is not null && t.Execution.Format != OutputFormats.SingleId)
+            .Select(t => Product(t, tasks).Output with { Tags = TagsOf(job, t, alone) });
+        return new JobProduct(
+            ProductIndex.Of(products.Select(p => p.Entry)),
+            [.. products.Select(p => p.Output), .. made]
+        );
     }
 
-    private static (ProductEntry Entry, JobResultOutput Output) Product(TaskRow task)
+    private static IReadOnlyList<string>? TagsOf(JobRow job, TaskRow task, bool alone)
+    {
+        var output = job.DerivationPlan!.Outputs.First(o => o.Format == task.Execution.Format);
+        var target = new BuildTarget
+        {
+            Platform = Platform.Parse(task.Execution.Platform),
+            Microarchitecture = task.Microarchitecture,
+        };
+        var tags = JsonSerializer.Deserialize(job.Tags, BuildJson.Default.IReadOnlyListString)!;
+        return tags.Count == 0 ? null : [.. tags.Select(tag => SideTags.Of(tag, output, target, alone))];
+    }
+
+    // What is made of an image is as the image is.
+    private static bool IsEmulated(TaskRow task, IReadOnlyList<TaskRow> all) =>
+        task.Execution.Emulated
+        || (task.Source is { } source && all.Any(t => t.Ordinal == source && IsEmulated(t, all)));
+
+    private static (ProductEntry Entry, JobResultOutput Output) Product(TaskRow task, IReadOnlyList<TaskRow> all)
     {
         var execution = task.Execution;
+        var emulated = IsEmulated(task, all);
         var manifest = JsonSerializer.Deserialize(execution.Manifest!, BuildJson.Default.Descriptor)!;
         var hints = execution.Hints is null
             ? null
@@ -34,14 +61,19 @@ internal sealed record JobProduct(byte[] Index, IReadOnlyList<JobResultOutput> O
         var evidence = execution.Evidence is null
             ? null
             : JsonSerializer.Deserialize(execution.Evidence, BuildJson.Default.BuildEvidence);
+        var flattening = execution.Flattening is null
+            ? null
+            : JsonSerializer.Deserialize(execution.Flattening, BuildJson.Default.FlattenReport);
         var output = new JobResultOutput
         {
             Platform = execution.Platform,
-            Format = execution.Format,
+            // Flattened or not, it is the image that stands in the index.
+            Format = execution.Format == OutputFormats.SingleId ? OutputFormats.Oci : execution.Format,
             Manifest = manifest,
-            Emulated = execution.Emulated ? true : null,
+            Emulated = emulated ? true : null,
             UnpackedBytes = hints?.UncompressedBytes,
             Files = hints?.Files,
+            Flattening = flattening,
             Provenance = evidence?.Provenance,
             Log = evidence?.Log,
             Hints = evidence?.Hints,
@@ -51,8 +83,11 @@ internal sealed record JobProduct(byte[] Index, IReadOnlyList<JobResultOutput> O
             Platform.Parse(execution.Platform),
             task.Microarchitecture,
             hints,
-            execution.Emulated
-        );
+            emulated
+        )
+        {
+            Flattening = flattening,
+        };
         return (entry, output);
     }
 }

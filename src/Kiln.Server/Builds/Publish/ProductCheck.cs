@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Products;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Client.Inspection;
 using Kiln.Inspect;
 using Kiln.Oci;
@@ -49,9 +50,13 @@ internal sealed class ProductCheck(
             return (null, "the result names no manifest");
         }
 
-        if (Unpinned(execution, result) is { } other)
+        var task = JsonSerializer.Deserialize(execution.Task, BuildJson.Default.LeaseTask)!;
+        if (Unpinned(task, result) is { } unpinned)
         {
-            return (null, $"the request pinned the base {other.Uri} to {other.Digest}, and it was built on another");
+            return (
+                null,
+                $"the request pinned the base {unpinned.Uri} to {unpinned.Digest}, and it was built on another"
+            );
         }
 
         if ((staging.Manifest(execution.Lease!, named.Digest) ?? Visible(execution, named.Digest)) is not { } staged)
@@ -68,18 +73,47 @@ internal sealed class ProductCheck(
             return (null, fault ?? "the product is not an image manifest");
         }
 
-        foreach (var blob in info.Layers.Prepend(info.Config))
+        if (DerivedProduct.Differs(task, info) is { } other)
         {
-            if (!staging.HasBlob(execution.Lease!, execution.Repository, blob.Digest))
-            {
-                return (
-                    null,
-                    $"the product names the blob {blob.Digest}, which is neither pushed nor in the repository"
-                );
-            }
+            return (null, other);
         }
 
-        var (config, mismatch) = await FittingConfigAsync(execution, info.Config, cancel);
+        var missing = info
+            .Layers.Prepend(info.Config)
+            .FirstOrDefault(blob => !staging.HasBlob(execution.Lease!, execution.Repository, blob.Digest));
+        if (missing is not null)
+        {
+            return (
+                null,
+                $"the product names the blob {missing.Digest}, which is neither pushed nor in the repository"
+            );
+        }
+
+        var manifest = new Descriptor
+        {
+            MediaType = info.MediaType,
+            Digest = named.Digest,
+            Size = staged.Content.Length,
+        };
+        var product = new Product(manifest, staged.Content, info, null);
+        if (DerivedProduct.IsFile(task))
+        {
+            var broken = await DerivedProduct.ReadAsync(store, task, info.Layers[0], cancel);
+            return broken is null ? (product, null) : (null, broken);
+        }
+
+        return await CheckImageAsync(execution, product, result, cancel);
+    }
+
+    private async Task<(Product? Product, string? Fault)> CheckImageAsync(
+        ExecutionRow execution,
+        Product product,
+        LeaseResult result,
+        CancellationToken cancel
+    )
+    {
+        var info = product.Info;
+        var (config, mismatch) = await FittingConfigAsync(execution, info.Config!, cancel);
         if (config is null)
         {
             return (null, mismatch);
@@ -91,14 +125,12 @@ internal sealed class ProductCheck(
             return (null, difference);
         }
 
-        var manifest = new Descriptor
-        {
-            MediaType = info.MediaType,
-            Digest = named.Digest,
-            Size = staged.Content.Length,
-        };
-        var hints = facts is null ? null : await MeasureAsync(manifest, execution, info, facts, config, result, cancel);
-        return (new Product(manifest, staged.Content, info, hints), null);
+        var hints = facts is null
+            ? null
+            : await MeasureAsync(product.Manifest, execution, info, facts, config, result, cancel);
+        return execution.Format == OutputFormats.SingleId && DerivedProduct.Unflat(hints?.InJob) is { } unflat
+            ? (null, unflat)
+            : (product with { Hints = hints }, null);
     }
 
     // The facts are null where a layer cannot be measured; not all of them are kept where they are large.
@@ -140,7 +172,7 @@ internal sealed class ProductCheck(
                 Subject = manifest,
                 Platform = Platform.Parse(execution.Platform),
                 User = config.User,
-                SingleId = MeasuredImage.IsSingleId(result.Confinement),
+                SingleId = execution.Format == OutputFormats.SingleId || MeasuredImage.IsSingleId(result.Confinement),
                 Layers = read,
             },
             facts,
@@ -148,13 +180,10 @@ internal sealed class ProductCheck(
         );
 
     // What a node does not know of it cannot keep.
-    private static ResolvedDependency? Unpinned(ExecutionRow execution, LeaseResult result)
-    {
-        var task = JsonSerializer.Deserialize(execution.Task, BuildJson.Default.LeaseTask)!;
-        return task.PinnedBases?.FirstOrDefault(pin =>
+    private static ResolvedDependency? Unpinned(LeaseTask task, LeaseResult result) =>
+        task.PinnedBases?.FirstOrDefault(pin =>
             result.ResolvedDependencies?.Any(d => d.Uri == pin.Uri && d.Digest != pin.Digest) is true
         );
-    }
 
     // Clients look first whether a manifest is there, and push none that is: a build may give what is known already.
     private (string MediaType, byte[] Content)? Visible(ExecutionRow execution, Digest digest) =>

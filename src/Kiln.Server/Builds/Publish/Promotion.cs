@@ -49,7 +49,7 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
         Product product,
         Evidence evidence,
         ExecutionOutcome outcome,
-        IReadOnlyList<ResolvedDependency>? dependencies
+        LeaseResult result
     )
     {
         foreach (var blob in product.Info.Layers.Prepend(product.Info.Config!))
@@ -82,9 +82,12 @@ internal sealed class Promotion(Blobs blobs, Manifests manifests)
             Hints = product.Hints is { } hints
                 ? JsonSerializer.Serialize(hints.InJob, BuildJson.Default.ImageHints)
                 : null,
-            Dependencies = dependencies is null
+            Dependencies = result.ResolvedDependencies is not { } dependencies
                 ? null
                 : JsonSerializer.Serialize(dependencies, BuildJson.Default.IReadOnlyListResolvedDependency),
+            Flattening = result.Flattening is not { } flattening
+                ? null
+                : JsonSerializer.Serialize(flattening, BuildJson.Default.FlattenReport),
             Evidence = JsonSerializer.Serialize(evidence.Told, BuildJson.Default.BuildEvidence),
         };
     }

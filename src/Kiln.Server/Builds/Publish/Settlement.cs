@@ -21,6 +21,7 @@ namespace Kiln.Server.Builds.Publish;
 internal sealed class Settlement(
     Manifests manifests,
     Subscriptions subscriptions,
+    Derivations derivations,
     SecretVault secrets,
     JobEvents events,
     ProductBases bases,
@@ -51,6 +52,7 @@ internal sealed class Settlement(
         }
 
         var tasks = TaskRow.Of(transaction.Connection!, job).FindAll(t => !t.Left);
+        tasks = derivations.Extend(transaction, row, tasks);
         var state = ExecutionStates.OfJob(
             row.State == BuildStates.Canceling,
             tasks.ConvertAll(t => t.Execution.State),
@@ -92,10 +94,11 @@ internal sealed class Settlement(
 
     private Ending Publish(DbTransaction transaction, JobRow job, List<TaskRow> tasks)
     {
-        var product = JobProduct.Of(tasks.FindAll(t => t.Execution.State == BuildStates.Succeeded));
+        var product = JobProduct.Of(job, tasks);
+        var side = product.Outputs.SelectMany(o => o.Tags ?? []).ToList();
         var tags = JsonSerializer.Deserialize(job.Tags, BuildJson.Default.IReadOnlyListString)!;
         // Behind, the tags were held against their policy when they were moved; here are none.
-        if (behind is null && JobTags.Forbidden(transaction.Connection!, job, tags) is { } forbidden)
+        if (behind is null && JobTags.Forbidden(transaction.Connection!, job, [.. tags, .. side]) is { } forbidden)
         {
             return new Ending(BuildStates.Failed, FailureReasons.PolicyDenied, forbidden);
         }
@@ -115,10 +118,15 @@ internal sealed class Settlement(
             );
             if (behind is null)
             {
-                bases.Follow(transaction, job, tasks, tags);
+                bases.Follow(transaction, job, tasks.Where(t => t.Source is null), tags);
             }
 
             database.AfterCommit(transaction, () => Record(job, stored.Digest, tags));
+            if (behind is null)
+            {
+                product.Outputs.ToList().ForEach(output => TagAside(transaction, job, output));
+            }
+
             var result = new JobResult
             {
                 Manifest = new Descriptor
@@ -143,6 +151,34 @@ internal sealed class Settlement(
             var reason = refused ? FailureReasons.PolicyDenied : FailureReasons.SystemError;
             return new Ending(BuildStates.Failed, reason, e.Message);
         }
+    }
+
+    // What was made of an image is found by tags of its own, which are moved with the job's.
+    private void TagAside(DbTransaction transaction, JobRow job, JobResultOutput output)
+    {
+        if (output.Tags is not { } tags)
+        {
+            return;
+        }
+
+        manifests.Put(
+            transaction,
+            new ManifestPush
+            {
+                Repository = job.Repository,
+                Content =
+                    ManifestRows.Content(transaction.Connection!, job.RepositoryId, output.Manifest.Digest)
+                    ?? throw new OciException(
+                        ErrorCodes.ManifestUnknown,
+                        $"the {output.Format} {output.Manifest.Digest} has been deleted meanwhile"
+                    ),
+                ContentType = output.Manifest.MediaType,
+                Digest = output.Manifest.Digest,
+                Tags = [.. tags.Select(Tag.Parse)],
+                Principal = job.CreatedBy,
+            }
+        );
+        database.AfterCommit(transaction, () => Record(job, output.Manifest.Digest, tags));
     }
 
     // The requester is long gone: what moved the tags is the job.

@@ -35,7 +35,11 @@ internal sealed class Statements(Database database, OwnHosts own, TimeProvider t
             );
         });
         var confinement = result.Confinement ?? Json(execution.Confinement);
-        var recipe = new JobRecipe { Digest = job.RecipeDigest, Type = task.RecipeType };
+        var recipe = new JobRecipe
+        {
+            Digest = task.RecipeType == RecipeTypes.Image ? task.Recipe.Digest : job.RecipeDigest,
+            Type = task.RecipeType,
+        };
         return new ProvenanceStatement
         {
             Subject = [ProvenanceFacts.Material($"{own.All[0]}/{name}", product.Digest)],

@@ -43,7 +43,8 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
                 Platforms = Union(own.Platforms, others.Select(o => Parsed(o.Platforms))),
                 EmulatedPlatforms = Union(own.EmulatedPlatforms, others.Select(o => Parsed(o.EmulatedPlatforms ?? []))),
                 Microarchitectures = Union(own.Microarchitectures, others.Select(o => o.Microarchitectures ?? [])),
-                RecipeTypes = Union(own.RecipeTypes, others.Select(o => o.Recipes)),
+                RecipeTypes = Union(own.RecipeTypes, others.Select(o => o.Recipes.Where(r => r != RecipeTypes.Image))),
+                Outputs = Union(own.Outputs, others.Select(OutputsOf)),
                 Networks = Union(
                     own.Networks,
                     others.Select(o => o.Networks ?? [NetworkModes.Isolated, NetworkModes.None])
@@ -162,6 +163,12 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
         );
 
     private long Since() => time.Milliseconds() - (options.MaxQueueSeconds * 1000L);
+
+    // What is made of images is offered by those that take images for a recipe.
+    private static IEnumerable<string> OutputsOf(LeaseClaim claim) =>
+        claim.Outputs.Where(o =>
+            o == BuildOutput.Oci || claim.Recipes.Contains(RecipeTypes.Image, StringComparer.Ordinal)
+        );
 
     private static IEnumerable<Platform> Parsed(IReadOnlyList<string> platforms) =>
         platforms.Select(text => Platform.TryParse(text, out var platform) ? platform : null).OfType<Platform>();

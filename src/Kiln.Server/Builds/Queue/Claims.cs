@@ -82,7 +82,10 @@ internal sealed class Claims(
     // Types have no platforms that they emulate.
     private static bool IsEmulated(DbConnection connection, string execution, LeaseClaim claim) =>
         claim.EmulatedPlatforms is not null
-        && !claim.Platforms.Contains(Executions.Find(connection, execution)!.Platform, StringComparer.Ordinal);
+        && Executions.Find(connection, execution) is { } row
+        // Nothing of a finished image is run.
+        && row.RecipeType != RecipeTypes.Image
+        && !claim.Platforms.Contains(row.Platform, StringComparer.Ordinal);
 
     // What somebody's own node builds, only they may take: others would trust a stranger's machine without knowing.
     private static bool IsPrivate(DbConnection connection, string execution, Claimant by) =>

@@ -23,6 +23,7 @@ internal sealed class Enlistment(
     ImmutableTags immutable,
     SecretVault secrets,
     Settlement settlement,
+    Placement placement,
     JobEvents events,
     Wakeups wakeups,
     BuildOptions options,
@@ -39,8 +40,9 @@ internal sealed class Enlistment(
         var connection = transaction.Connection!;
         var repository = repositories.Ensure(transaction, plan.Repository);
         var now = time.Milliseconds();
-        var answers = plan.Tasks.Select(task => Find(connection, repository, plan, task, now)).ToList();
-        var seen = plan.Seen ?? JobTags.Pointing(connection, repository, plan.Tags);
+        var wanted = Wanted.Of(plan, repository);
+        var answers = plan.Tasks.Select(task => placement.Find(connection, wanted, task)).ToList();
+        var seen = plan.Seen ?? JobTags.Pointing(connection, repository, plan.Tags.Concat(plan.SideTags));
         if (Refusal(transaction, repository, plan, answers, seen) is { } refusal)
         {
             return (null, refusal);
@@ -56,14 +58,7 @@ internal sealed class Enlistment(
         secrets.Bind(transaction, job, plan);
         for (var i = 0; i < plan.Tasks.Count; i++)
         {
-            var answer = answers[i] ?? new Answer(Queue(transaction, repository, plan, plan.Tasks[i], now), null);
-            InsertTask(transaction, job, i + 1, plan.Tasks[i], answer);
-            if (answer.Cached is false)
-            {
-                WaitAsLong(transaction, answer.Execution, plan, now);
-            }
-
-            Count(transaction, answer);
+            placement.Place(transaction, job, i + 1, wanted, plan.Tasks[i], answers[i]);
         }
 
         if (!settlement.Settle(transaction, job))
@@ -80,7 +75,7 @@ internal sealed class Enlistment(
         DbTransaction transaction,
         long repository,
         JobPlan plan,
-        List<Answer?> answers,
+        List<PlacedTask?> answers,
         IReadOnlyDictionary<string, string> seen
     )
     {
@@ -118,7 +113,13 @@ internal sealed class Enlistment(
         // What is answered at once may prove to be what the tags point at already.
         return answers.TrueForAll(answer => answer?.Cached is true)
             ? null
-            : immutable.Refusal(transaction, repository, plan.Repository, plan.Tags, digest: null);
+            : immutable.Refusal(
+                transaction,
+                repository,
+                plan.Repository,
+                [.. plan.Tags, .. plan.SideTags],
+                digest: null
+            );
     }
 
     // Ids sort by time.
@@ -131,7 +132,7 @@ internal sealed class Enlistment(
 
     // A job that only joins builds costs little, but each of them is told of all that happens; one that is answered at
     // once waits for nothing.
-    private int? Limit(List<Answer?> answers) =>
+    private int? Limit(List<PlacedTask?> answers) =>
         answers.Contains(null) ? options.MaxActiveJobs
         : answers.TrueForAll(a => a!.Cached is true) ? null
         : options.MaxActiveJobs * JoiningFactor;
@@ -140,87 +141,6 @@ internal sealed class Enlistment(
         connection.Scalar<long>(
             "SELECT COUNT(*) FROM jobs WHERE repository = @repository AND finished IS NULL",
             ("repository", repository)
-        );
-
-    private static void Count(DbTransaction transaction, Answer answer)
-    {
-        var word = answer.Cached switch
-        {
-            null => "new",
-            false => "joined",
-            _ => "reused",
-        };
-        QueuedWork
-            .Current(transaction)
-            .AfterCommit.Add(() => Meters.Tasks.Add(1, new KeyValuePair<string, object?>("answer", word)));
-    }
-
-    private static Answer? Find(DbConnection connection, long repository, JobPlan plan, PlannedTask task, long now)
-    {
-        if (!plan.Shareable)
-        {
-            return null;
-        }
-
-        var running = Running(connection, repository, plan, task, now);
-        if (running is not null)
-        {
-            return new Answer(running, Cached: false);
-        }
-
-        if (plan.Refresh)
-        {
-            return null;
-        }
-
-        var done = connection.Scalar<string>(
-            """
-            SELECT e.id FROM executions e
-            WHERE e.repository = @repository AND e.key = @key AND e.finished >= @since AND e.state = 'succeeded'
-                AND e.shareable = 1 AND (e.private_to IS NULL OR e.private_to = @by)
-                AND EXISTS (
-                    SELECT 1 FROM manifests m WHERE m.repository = e.repository AND m.digest = e.manifest_digest
-                )
-            ORDER BY e.finished DESC LIMIT 1
-            """,
-            ("repository", repository),
-            ("key", task.Key),
-            ("by", plan.CreatedBy),
-            ("since", now - (plan.MaxAgeSeconds * 1000L))
-        );
-        return done is null ? null : new Answer(done, Cached: true);
-    }
-
-    // One of the same key, with no less than this one asks for: with less it may fail where this one would not. What runs
-    // may have looked its bases up before one of them moved.
-    private static string? Running(
-        DbConnection connection,
-        long repository,
-        JobPlan plan,
-        PlannedTask task,
-        long now
-    ) =>
-        connection.Scalar<string>(
-            """
-            SELECT id FROM executions
-            WHERE repository = @repository AND key = @key AND finished IS NULL AND shareable = 1 AND cancel = 0
-                AND (private_to IS NULL OR private_to = @by) AND (state = 'queued' OR @waits = 0)
-                AND (state <> 'queued' OR (queue_deadline > @now AND (requested_by = @by OR @others = 1)))
-                AND (cpus = @cpus OR (@cpus > 0 AND cpus > @cpus))
-                AND (memory_bytes = @memory OR (@memory > 0 AND memory_bytes > @memory))
-                AND (disk_bytes = @disk OR (@disk > 0 AND disk_bytes > @disk))
-                AND (gpus = @gpus OR (@gpus > 0 AND gpus > @gpus))
-            ORDER BY id LIMIT 1
-            """,
-            [
-                ("repository", repository),
-                ("key", task.Key),
-                ("by", plan.CreatedBy),
-                ("waits", plan.Trigger == JobTriggers.Base ? 1L : 0L),
-                ("now", now),
-                ("others", plan.MayWaitWithOthers ? 1L : 0L),
-                .. Needs(task.Task.Resources),
-            ]
         );
 
     private static void InsertJob(
@@ -234,8 +154,8 @@ internal sealed class Enlistment(
         transaction.Run(
             """
             INSERT INTO jobs (id, repository, created_by, trigger, recipe_digest, recipe_type, tags, state, revision, created,
-                tag_policy, tags_seen, partial)
-            VALUES (@id, @repository, @by, @trigger, @recipe, @type, @tags, 'queued', 1, @now, @policy, @seen, @partial)
+                tag_policy, tags_seen, partial, derivations)
+            VALUES (@id, @repository, @by, @trigger, @recipe, @type, @tags, 'queued', 1, @now, @policy, @seen, @partial, @derivations)
             """,
             ("id", job),
             ("repository", repository),
@@ -250,6 +170,12 @@ internal sealed class Enlistment(
                     : JsonSerializer.Serialize(seen, OciJson.Default.IReadOnlyDictionaryStringString)
             ),
             ("partial", plan.Partial ? 1 : 0),
+            (
+                "derivations",
+                plan.Derivations is null
+                    ? null
+                    : JsonSerializer.Serialize(plan.Derivations, BuildJson.Default.DerivationPlan)
+            ),
             ("type", plan.RecipeType),
             (
                 "tags",
@@ -257,99 +183,4 @@ internal sealed class Enlistment(
             ),
             ("now", now)
         );
-
-    private static void InsertTask(
-        DbTransaction transaction,
-        string job,
-        int ordinal,
-        PlannedTask task,
-        Answer answer
-    ) =>
-        transaction.Run(
-            """
-            INSERT INTO job_tasks (job, ordinal, platform, microarchitecture, format, execution, shared, cached)
-            VALUES (@job, @ordinal, @platform, @micro, @format, @execution, @shared, @cached)
-            """,
-            ("job", job),
-            ("ordinal", ordinal),
-            ("platform", task.Task.Platform.ToString()),
-            ("micro", task.Microarchitecture),
-            ("format", task.Task.Format),
-            ("execution", answer.Execution),
-            ("shared", answer.Cached is null ? 0 : 1),
-            ("cached", answer.Cached is true ? 1 : 0)
-        );
-
-    // Who joins may wait longer than who came first.
-    private static void WaitAsLong(DbTransaction transaction, string execution, JobPlan plan, long now) =>
-        transaction.Run(
-            """
-            UPDATE executions SET queue_deadline = CASE WHEN queue_deadline < @now + @wait THEN @now + @wait ELSE queue_deadline END,
-                queue_wait = CASE WHEN queue_wait < @wait THEN @wait ELSE queue_wait END
-            WHERE id = @id AND (queue_deadline < @now + @wait OR queue_wait < @wait)
-            """,
-            ("id", execution),
-            ("now", now),
-            ("wait", plan.QueueSeconds * 1000L)
-        );
-
-    private string Queue(DbTransaction transaction, long repository, JobPlan plan, PlannedTask task, long now)
-    {
-        var id = Ids.New(time);
-        transaction.Run(
-            """
-            INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format, network,
-                task, state, queued, queue_deadline, queue_wait, backend, microarchitecture, emulation, cpus, memory_bytes, disk_bytes, gpus)
-            VALUES (@id, @repository, @key, @shareable, @by, @platform, @type, @format, @network, @task, 'queued', @now,
-                @deadline, @wait, @backend, @micro, @emulation, @cpus, @memory, @disk, @gpus)
-            """,
-            [
-                ("id", id),
-                ("repository", repository),
-                ("key", task.Key),
-                ("shareable", plan.Shareable ? 1 : 0),
-                ("by", plan.CreatedBy),
-                ("platform", task.Task.Platform.ToString()),
-                ("type", plan.RecipeType),
-                ("format", task.Task.Format),
-                ("network", task.Task.Network),
-                ("emulation", task.Task.Emulation == EmulationModes.Denied ? 0 : 1),
-                ("micro", BuildTargets.Finer(task.Task.Platform, task.Microarchitecture) ?? ""),
-                (
-                    "task",
-                    JsonSerializer.Serialize(
-                        plan is { Refresh: true, Shareable: true }
-                            ? task.Task with
-                            {
-                                Earlier = EarlierResults.Of(
-                                    transaction.Connection!,
-                                    repository,
-                                    task.Key,
-                                    plan.CreatedBy
-                                ),
-                            }
-                            : task.Task,
-                        BuildJson.Default.LeaseTask
-                    )
-                ),
-                ("now", now),
-                ("deadline", now + (plan.QueueSeconds * 1000L)),
-                ("wait", plan.QueueSeconds * 1000L),
-                ("backend", Fitting.BackendOf(task.Task.Backend)),
-                .. Needs(task.Task.Resources),
-            ]
-        );
-        return id;
-    }
-
-    private static (string, object?)[] Needs(BuildResources? resources) =>
-        [
-            ("cpus", (long)(resources?.Cpus ?? 0)),
-            ("memory", resources?.MemoryBytes ?? 0),
-            ("disk", resources?.DiskBytes ?? 0),
-            ("gpus", (long)(resources?.Gpus ?? 0)),
-        ];
-
-    // Cached: null for an execution of this job's own, false for one under way, true for one that is done.
-    private sealed record Answer(string Execution, bool? Cached);
 }

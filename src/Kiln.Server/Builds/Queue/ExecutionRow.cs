@@ -11,7 +11,7 @@ internal sealed record ExecutionRow
     public const string Columns =
         "id, repository, key, requested_by, platform, recipe_type, format, task, state, reason, message, exit_code, "
         + "phase, progress, steps, confinement, dependencies, hints, attempt, node, lease, lease_expires, lease_local, "
-        + "result_lease, result_hash, cancel, manifest, log_size, log_truncated, queued, started, finished, evidence, emulated";
+        + "result_lease, result_hash, cancel, manifest, log_size, log_truncated, queued, started, finished, evidence, emulated, flattening";
 
     public required string Id { get; init; }
     public required long Repository { get; init; }
@@ -52,6 +52,9 @@ internal sealed record ExecutionRow
     /// <summary>Whether the node that has it, or had it last, emulates its platform.</summary>
     public bool Emulated { get; init; }
 
+    /// <summary>JSON of <see cref="BuildSpec.FlattenReport"/>: what was changed where an image was flattened.</summary>
+    public string? Flattening { get; init; }
+
     public static ExecutionRow Map(DbDataReader row) =>
         new()
         {
@@ -89,6 +92,7 @@ internal sealed record ExecutionRow
             Finished = row.LongOrNull(31),
             Evidence = row.TextOrNull(32),
             Emulated = row.GetInt64(33) != 0,
+            Flattening = row.TextOrNull(34),
         };
 }
 
@@ -106,6 +110,7 @@ internal sealed record ExecutionOutcome
     public string? Hints { get; init; }
     public string? Dependencies { get; init; }
     public string? Evidence { get; init; }
+    public string? Flattening { get; init; }
     public string? Steps { get; init; }
     public string? Confinement { get; init; }
 

@@ -2,6 +2,7 @@ using System.Data.Common;
 using System.Globalization;
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Server.Metadata;
 
 namespace Kiln.Server.Builds.Queue;
@@ -73,8 +74,9 @@ internal static class Fitting
         List<(string, object?)> values
     )
     {
+        // What is made of a finished image runs nothing of it: any machine may.
         var fits =
-            $"(e.platform IN ({List($"platform{number}_", type.Platforms ?? claim.Platforms, values)}){emulated})";
+            $"(e.recipe_type = '{RecipeTypes.Image}' OR e.platform IN ({List($"platform{number}_", type.Platforms ?? claim.Platforms, values)}){emulated})";
         foreach (
             var (had, column) in (type.Resources ?? claim.Resources ?? new BuildResources()).List().Zip(ResourceColumns)
         )

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 
 namespace Kiln.Server.Builds.Queue;
@@ -19,6 +20,12 @@ internal sealed record JobPlan
     public required string RecipeType { get; init; }
     public required IReadOnlyList<Tag> Tags { get; init; }
     public required IReadOnlyList<PlannedTask> Tasks { get; init; }
+
+    /// <summary>What is made of the images; null where nothing is.</summary>
+    public DerivationPlan? Derivations { get; init; }
+
+    /// <summary>The tags at which that is delivered.</summary>
+    public IReadOnlyList<Tag> SideTags { get; init; } = [];
     public required IReadOnlyList<SecretUse> Secrets { get; init; }
 
     /// <summary>False where no other job may share the build or its result: with secrets, or without cache.</summary>

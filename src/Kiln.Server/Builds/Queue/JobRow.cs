@@ -1,4 +1,7 @@
 using System.Data.Common;
+using System.Text.Json;
+using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 using Kiln.Server.Metadata;
 
@@ -11,7 +14,7 @@ internal sealed record JobRow
     public const string Columns =
         "j.id, j.repository, r.name, j.created_by, j.trigger, j.recipe_digest, j.recipe_type, j.tags, j.state, "
         + "j.reason, j.message, j.revision, j.cached, j.result, j.created, j.started, j.finished, j.tag_policy, j.tags_seen, "
-        + "j.partial, j.base_chain";
+        + "j.partial, j.base_chain, j.derivations";
 
     public required string Id { get; init; }
     public required long RepositoryId { get; init; }
@@ -38,6 +41,13 @@ internal sealed record JobRow
 
     /// <summary>JSON: the tags whose moves led to it, the first one first; null where no base started it.</summary>
     public string? BaseChain { get; init; }
+
+    /// <summary>JSON of <see cref="DerivationPlan"/>; null where nothing is made of the images.</summary>
+    public string? Derivations { get; init; }
+
+    /// <summary>What is made of the job's images; null where nothing is.</summary>
+    public DerivationPlan? DerivationPlan =>
+        Derivations is null ? null : JsonSerializer.Deserialize(Derivations, BuildJson.Default.DerivationPlan);
 
     public static JobRow? Find(DbConnection connection, string id) =>
         connection
@@ -72,18 +82,21 @@ internal sealed record JobRow
             TagsSeen = row.TextOrNull(18),
             Partial = row.GetInt64(19) != 0,
             BaseChain = row.TextOrNull(20),
+            Derivations = row.TextOrNull(21),
         };
 }
 
 /// <summary>A row of <c>job_tasks</c> with its execution.</summary>
 /// <param name="Ordinal">From 1; the task's id is <c>t</c> and this.</param>
 /// <param name="Left">The job no longer waits for it.</param>
+/// <param name="Source">The ordinal of the task of whose product it makes something; null where it builds the recipe.</param>
 internal sealed record TaskRow(
     int Ordinal,
     string? Microarchitecture,
     bool Shared,
     bool Cached,
     bool Left,
+    int? Source,
     ExecutionRow Execution
 )
 {
@@ -94,7 +107,7 @@ internal sealed record TaskRow(
         connection
             .Query(
                 """
-                SELECT ordinal, microarchitecture, shared, cached, departed, execution FROM job_tasks
+                SELECT ordinal, microarchitecture, shared, cached, departed, execution, source FROM job_tasks
                 WHERE job = @job ORDER BY ordinal
                 """,
                 row =>
@@ -104,7 +117,8 @@ internal sealed record TaskRow(
                         Shared: row.GetInt64(2) != 0,
                         Cached: row.GetInt64(3) != 0,
                         Left: row.GetInt64(4) != 0,
-                        Execution: row.GetString(5)
+                        Execution: row.GetString(5),
+                        Source: (int?)row.LongOrNull(6)
                     ),
                 ("job", job)
             )
@@ -114,6 +128,7 @@ internal sealed record TaskRow(
                 t.Shared,
                 t.Cached,
                 t.Left,
+                t.Source,
                 Executions.Find(connection, t.Execution)!
             ));
 }

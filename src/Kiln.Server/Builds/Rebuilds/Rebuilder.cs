@@ -218,13 +218,14 @@ internal sealed partial class Rebuilder(
 
     private JobRequest Again(JobRow job, List<TaskRow> tasks, IReadOnlyList<string> tags)
     {
-        var task = TaskOf(tasks[0]);
+        var built = tasks.FindAll(t => t.Source is null);
+        var task = TaskOf(built[0]);
         return new JobRequest
         {
             Recipe = new RecipeSource { Digest = job.RecipeDigest },
             Targets =
             [
-                .. tasks.Select(t => new BuildTarget
+                .. built.Select(t => new BuildTarget
                 {
                     Platform = TaskOf(t).Platform,
                     Microarchitecture = t.Microarchitecture,
@@ -247,8 +248,15 @@ internal sealed partial class Rebuilder(
             // What somebody delivers meanwhile is newer.
             TagPolicy = TagPolicies.IfUnchanged,
             Partial = job.Partial,
+            Outputs = job.DerivationPlan?.Outputs ?? OutputsOf(task),
+            Flatten = job.DerivationPlan?.Flatten,
         };
     }
+
+    private static IReadOnlyList<BuildOutput>? OutputsOf(LeaseTask task) =>
+        task.Compression is { } compression
+            ? [new BuildOutput { Format = task.Format, Compression = compression }]
+            : null;
 
     private static LeaseTask TaskOf(TaskRow task) =>
         JsonSerializer.Deserialize(task.Execution.Task, BuildJson.Default.LeaseTask)!;
