@@ -63,7 +63,10 @@ public static class SingleIdRewrite
         }
 
         var readable = entry.IsDirectory ? ReadDirectory : ReadFile;
-        var hasMode = entry.Type is not (RawEntry.SymbolicLink or RawEntry.HardLink);
+        // A whiteout is nobody's file, whatever its mode.
+        var hasMode =
+            entry.Type is not (RawEntry.SymbolicLink or RawEntry.HardLink)
+            && !entry.Name.StartsWith(".wh.", StringComparison.Ordinal);
         var owner = entry.Owner != 0 || entry.Group != 0;
         var setId = hasMode && (entry.Mode & RawEntry.SetIdBits) != 0;
         var mode = hasMode && (entry.Mode & readable) != readable;

@@ -233,6 +233,7 @@ public sealed class LayerMergeTests
             .Device("dev/null")
             .HardLink("dev/zero", "dev/null")
             .File("fine", "f")
+            .File(".wh.gone", mode: 0)
             .Gzip();
         var tar = new MemoryStream();
 
@@ -245,7 +246,7 @@ public sealed class LayerMergeTests
         Assert.Equal(["d/su"], changes.SetIdFiles);
         var (facts, _, _) = await LayerFacts.ReadAsync(new MemoryStream(tar.ToArray()), default);
         Assert.Equal(
-            ["d", "d/su", "d/secret", "cap", "dev/.wh.null", "dev/.wh.zero", "fine"],
+            ["d", "d/su", "d/secret", "cap", "dev/.wh.null", "dev/.wh.zero", "fine", ".wh.gone"],
             facts!.Entries.Select(e => e.Path)
         );
         Assert.All(facts.Entries, e => Assert.Equal((0, 0, false), (e.Owner, e.Group, e.Capability)));
