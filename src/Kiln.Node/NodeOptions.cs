@@ -21,6 +21,9 @@ public sealed record NodeOptions
     /// <summary>Whether it builds for platforms whose programs this machine runs by emulation.</summary>
     public bool AllowEmulation { get; init; } = true;
 
+    /// <summary>A root file system from which Apptainer is taken; null for the machine's own.</summary>
+    public string? ApptainerRoot { get; init; }
+
     /// <summary>On a stop the lease is left as it is, for whoever started this process to judge; else it is given back.</summary>
     public bool LeavesLease { get; init; }
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];

@@ -213,6 +213,14 @@ public sealed record BuildOptions
     /// <summary>Patterns of what they may not, whatever <see cref="AllowBases"/> says.</summary>
     public IReadOnlyList<string> DenyBases { get; init; } = [];
 
+    /// <summary>What definitions may start from: <see cref="Kiln.BuildSpec.Definitions.BootstrapAgents"/>.</summary>
+    public IReadOnlyList<string> Bootstraps { get; init; } = Kiln.BuildSpec.Definitions.BootstrapAgents.All;
+
+    /// <summary>
+    /// A root file system from which Apptainer and what it needs are taken, where the machine's own has none; null for the machine's.
+    /// </summary>
+    public string? ApptainerRoot { get; init; }
+
     public int DefaultTimeoutSeconds { get; init; } = 3600;
     public int MaxTimeoutSeconds { get; init; } = 14_400;
     public int MaxQueueSeconds { get; init; } = 86_400;

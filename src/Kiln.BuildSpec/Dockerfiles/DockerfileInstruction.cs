@@ -41,4 +41,8 @@ public sealed record DockerfileStage(
 /// <summary>An image outside the recipe that a build needs.</summary>
 /// <param name="Written">The reference with variables filled in.</param>
 /// <param name="Platform">The platform that it is needed for.</param>
-public sealed record BaseReference(string Written, Kiln.Oci.Platform Platform);
+public sealed record BaseReference(string Written, Kiln.Oci.Platform Platform)
+{
+    /// <summary>Whether it is a SIF file in a registry (<c>oras://</c>), which has no layers to stand on.</summary>
+    public bool IsSif { get; init; }
+}

@@ -1,3 +1,4 @@
+using Kiln.BuildSpec.Definitions;
 using Kiln.Oci;
 
 namespace Kiln.BuildSpec.Recipes;
@@ -25,6 +26,9 @@ public sealed record BuildOffer
 
     /// <summary>The formats that somebody here makes, as claims have them.</summary>
     public IReadOnlyList<string> Outputs { get; init; } = [OutputFormats.Oci];
+
+    /// <summary>What definitions may start from: <see cref="BootstrapAgents"/>.</summary>
+    public IReadOnlyList<string> Bootstraps { get; init; } = BootstrapAgents.All;
 
     /// <inheritdoc cref="NetworkModes"/>
     public required IReadOnlyList<string> Networks { get; init; }

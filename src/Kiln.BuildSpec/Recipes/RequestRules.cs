@@ -35,7 +35,9 @@ public static class RequestRules
             s =>
                 Unsupported(
                     BuildErrors.RecipeUnsupported,
-                    $"no build node here builds recipes of type '{s.Recipe.Type}'",
+                    s.Recipe.Type == RecipeTypes.Singularity
+                        ? "no build node here has Apptainer, which builds definitions (recipes of type 'singularity')"
+                        : $"no build node here builds recipes of type '{s.Recipe.Type}'",
                     s.Offer.RecipeTypes
                 )
         ),
@@ -218,6 +220,10 @@ public static class RequestRules
         if (recipe.Type == RecipeTypes.Dockerfile)
         {
             CheckDockerfile(recipe.Text, request.Target);
+        }
+        else if (recipe.Type == RecipeTypes.Singularity)
+        {
+            DefinitionRequestRules.Check(request, recipe.Text, offer.Bootstraps);
         }
     }
 

@@ -7,12 +7,12 @@ namespace Kiln.BuildSpec.Recipes;
 public static class TaskKey
 {
     /// <param name="contexts">Tree digests, in order.</param>
-    /// <param name="engine">Name and version of the engine that builds by default.</param>
+    /// <param name="engines">Names and versions of the engines that there are, as <c>info</c> has them.</param>
     public static BuildKey Of(
         LeaseTask task,
         IReadOnlyList<Digest> contexts,
         string? microarchitecture,
-        string engine
+        IReadOnlyList<string> engines
     ) =>
         new()
         {
@@ -25,8 +25,16 @@ public static class TaskKey
             Platform = task.Platform,
             Microarchitecture = microarchitecture ?? "",
             Format = task.Format,
-            Options = Options(task, engine),
+            Options = Options(task, EngineOf(task.RecipeType, engines)),
         };
+
+    // The first builds by default; definitions have one of their own.
+    private static string EngineOf(string recipeType, IReadOnlyList<string> engines) =>
+        (
+            recipeType == RecipeTypes.Singularity
+                ? engines.FirstOrDefault(e => e.StartsWith("apptainer ", StringComparison.Ordinal))
+                : null
+        ) ?? (engines.Count == 0 ? "" : engines[0]);
 
     private static Dictionary<string, string> Options(LeaseTask task, string engine)
     {

@@ -35,6 +35,12 @@ internal sealed class BuildInput : IDisposable
                 );
         }
 
+        // As with Apptainer, a definition stands for itself and for the directory that it is in.
+        if (file is null && RecipeFile.IsDefinition(context) && File.Exists(context))
+        {
+            (file, context) = (context, Path.GetDirectoryName(Path.GetFullPath(context)));
+        }
+
         var folder = context ?? ".";
         if (!Directory.Exists(folder))
         {

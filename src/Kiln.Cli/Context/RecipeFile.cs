@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Text;
 using Kiln.BuildSpec;
 
@@ -39,6 +40,14 @@ internal sealed record RecipeFile(byte[] Bytes, string MediaType, string? Path)
             : new RecipeFile(bytes.ToArray(), TypeOf(path, bytes.ToArray()), path);
     }
 
+    /// <summary>Whether a file of this name is a definition of Singularity's and Apptainer's.</summary>
+    public static bool IsDefinition([NotNullWhen(true)] string? path) =>
+        path is not null
+        && (
+            path.EndsWith(".def", StringComparison.OrdinalIgnoreCase)
+            || System.IO.Path.GetFileName(path) is "Singularity" or "Apptainer"
+        );
+
     private static string Locate(string? file, string? context)
     {
         if (file is not null)
@@ -72,8 +81,7 @@ internal sealed record RecipeFile(byte[] Bytes, string MediaType, string? Path)
 
     private static string TypeOf(string? path, byte[] bytes)
     {
-        var name = System.IO.Path.GetFileName(path ?? "");
-        if (name.EndsWith(".def", StringComparison.OrdinalIgnoreCase) || name is "Singularity" or "Apptainer")
+        if (IsDefinition(path))
         {
             return BuildMediaTypes.Singularity;
         }

@@ -62,6 +62,12 @@ internal static class NodeVerb
         DefaultValueFactory = _ => EmulationModes.Allowed,
     };
 
+    private static readonly Option<string> ApptainerRoot = new("--apptainer-root")
+    {
+        Description = "A root file system with Apptainer in it, where the machine's own has none.",
+        HelpName = "DIR",
+    };
+
     private static readonly Option<bool> Probe = new("--probe")
     {
         Description = "Say what this machine is, what it could build and what it lacks, and end.",
@@ -91,6 +97,7 @@ internal static class NodeVerb
             SingleId,
             HostNetwork,
             Emulation,
+            ApptainerRoot,
             Probe,
             Json,
             insecure,
@@ -149,6 +156,7 @@ internal static class NodeVerb
             SingleId = parsed.GetValue(SingleId),
             AllowHostNetwork = parsed.GetValue(HostNetwork),
             AllowEmulation = parsed.GetValue(Emulation) == EmulationModes.Allowed,
+            ApptainerRoot = parsed.GetValue(ApptainerRoot),
             InsecureRegistries = spoken,
         };
         var remote = host is null

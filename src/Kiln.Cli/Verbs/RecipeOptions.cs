@@ -49,7 +49,7 @@ internal sealed class RecipeOptions
         new("context")
         {
             Description =
-                "The directory with the files of the build (default: the current one). '-' reads the recipe from standard input, without any files.",
+                "The directory with the files of the build (default: the current one). Or a *.def with the files beside it. '-' reads the recipe from standard input, without any files.",
             Arity = ArgumentArity.ZeroOrOne,
         };
 

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
+using Kiln.BuildSpec;
 using Kiln.BuildSpec.Dockerfiles;
 using Kiln.Client;
 using Kiln.Client.Registry;
@@ -57,6 +58,13 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
             );
         }
 
+        if (wanted.IsSif && info.Layers is not [{ MediaType: BuildMediaTypes.SifLayer }])
+        {
+            throw new FormatException(
+                $"{wanted.Written} is not a SIF file; name an image with layers with 'Bootstrap: docker' instead of oras"
+            );
+        }
+
         var home = hold.Take(image.Manifest.Digest.Encoded);
         var gate = _locks.GetOrAdd(home, _ => new SemaphoreSlim(1, 1));
         await gate.WaitAsync(cancel);
@@ -69,7 +77,8 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
             }
 
             var config = await File.ReadAllBytesAsync(BlobPath(layout, info.Config!.Digest), cancel);
-            return new FetchedBase(wanted, image.Manifest.Digest, layout, info.Layers, DiffIds(config, wanted.Written));
+            var diffIds = wanted.IsSif ? [] : DiffIds(config, wanted.Written);
+            return new FetchedBase(wanted, image.Manifest.Digest, layout, info.Layers, diffIds);
         }
         finally
         {

@@ -164,6 +164,7 @@ public sealed partial class BatchLauncher : ILauncher
             Unsafe = _node.Unsafe,
             SingleId = _node.SingleId,
             AllowHostNetwork = _node.AllowHostNetwork,
+            ApptainerRoot = _node.ApptainerRoot,
         };
 
     // What batch systems show to everybody: nothing in it is secret.

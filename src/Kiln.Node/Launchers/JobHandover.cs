@@ -23,6 +23,7 @@ public sealed record JobHandover
     public bool Unsafe { get; init; }
     public bool SingleId { get; init; }
     public bool AllowHostNetwork { get; init; }
+    public string? ApptainerRoot { get; init; }
 
     /// <summary>
     /// Takes what a directory of <see cref="LaunchFolder"/> has for a job; null where it was taken before. Whichever job

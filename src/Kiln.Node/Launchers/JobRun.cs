@@ -34,6 +34,7 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
             Unsafe = handover.Unsafe,
             SingleId = handover.SingleId,
             AllowHostNetwork = handover.AllowHostNetwork,
+            ApptainerRoot = handover.ApptainerRoot,
             InsecureRegistries = handover.InsecureRegistries,
             MemoryBytes = handover.MemoryBytes,
             DiskBytes = handover.DiskBytes,

@@ -4,6 +4,7 @@ using Kiln.Client;
 using Kiln.Client.Registry;
 using Kiln.Node.Deriving;
 using Kiln.Node.Engines;
+using Kiln.Node.Engines.Apptainer;
 using Kiln.Node.Engines.Buildah;
 using Kiln.Node.Fetching;
 using Kiln.Node.Machine;
@@ -26,7 +27,7 @@ public sealed partial class LocalLauncher : ILauncher
     private readonly BaseFetcher _fetcher;
     private readonly BuildLimits _limits;
     private Jail _jail;
-    private IEngine? _engine;
+    private IReadOnlyList<IEngine> _engines = [];
 
     public LocalLauncher(NodeOptions options, TimeProvider time, ILogger log)
     {
@@ -81,8 +82,9 @@ public sealed partial class LocalLauncher : ILauncher
         }
 
         _jail.Prepare(probe.NetworkFor(NetworkModes.Isolated), _limits);
-        _engine = new BuildahEngine(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
-        LogReady(_log, probe.Name, _jail.Users.Root, Network(probe));
+        var store = new StoreBuild(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
+        _engines = [new BuildahEngine(probe, store), .. await ApptainerAsync(store, cancel)];
+        LogReady(_log, string.Join(", ", _engines.Select(e => e.Name)), _jail.Users.Root, Network(probe));
         foreach (var emulator in probe.Emulators)
         {
             LogEmulates(_log, emulator.Platform.ToString(), emulator.Name);
@@ -91,18 +93,19 @@ public sealed partial class LocalLauncher : ILauncher
         var machine = Processor.Read(MachineRoot.This, MachineProbe.HostArchitecture);
         return new NodeAbilities
         {
-            Engines = [_engine.Name],
+            Engines = [.. _engines.Select(e => e.Name)],
             Platforms =
             [
-                .. _engine.Abilities.Platforms.SelectMany(p =>
-                    p == BuildahProbe.HostPlatform ? PlatformLevels.Below(machine.Platform) : [p]
-                ),
+                .. _engines[0]
+                    .Abilities.Platforms.SelectMany(p =>
+                        p == BuildahProbe.HostPlatform ? PlatformLevels.Below(machine.Platform) : [p]
+                    ),
             ],
-            EmulatedPlatforms = _engine.Abilities.EmulatedPlatforms,
+            EmulatedPlatforms = _engines[0].Abilities.EmulatedPlatforms,
             Microarchitectures = machine.Names,
-            RecipeTypes = _engine.Abilities.RecipeTypes,
+            RecipeTypes = [.. _engines.SelectMany(e => e.Abilities.RecipeTypes)],
             Outputs = [BuildOutput.Oci, .. Derivation.Formats],
-            Networks = _engine.Abilities.Networks,
+            Networks = _engines[0].Abilities.Networks,
             Roots = [_jail.Users.Root],
             Resources = Resources,
         };
@@ -113,7 +116,10 @@ public sealed partial class LocalLauncher : ILauncher
         using var build = new LeasedBuild(
             lease,
             coordinator,
-            _engine ?? throw new InvalidOperationException("nothing can be built here"),
+            _engines.FirstOrDefault(e => e.Abilities.RecipeTypes.Contains(lease.Task.RecipeType))
+                // What is made of a finished image needs no engine of its recipe's.
+                ?? _engines.FirstOrDefault()
+                ?? throw new InvalidOperationException("nothing can be built here"),
             _fetcher,
             _directory,
             _options,
@@ -167,6 +173,34 @@ public sealed partial class LocalLauncher : ILauncher
         : probe.NoNetwork is null ? "isolated"
         : $"none ({probe.NoNetwork})";
 
+    // Where there is none, definitions are not built here, and everything else is.
+    private async Task<IReadOnlyList<IEngine>> ApptainerAsync(StoreBuild store, CancellationToken cancel)
+    {
+        var home = Directory.CreateDirectory(Path.Combine(_directory.Root, "apptainer")).FullName;
+        try
+        {
+            var (probe, unavailable) = await ApptainerProbe.RunAsync(
+                _jail,
+                home,
+                _options.ApptainerRoot,
+                _limits,
+                cancel
+            );
+            if (probe is not null)
+            {
+                return [new ApptainerEngine(probe, store)];
+            }
+
+            LogNoApptainer(_log, unavailable!);
+        }
+        catch (Exception e) when (e is SandboxException or IOException && !cancel.IsCancellationRequested)
+        {
+            LogNoApptainer(_log, e.Message);
+        }
+
+        return [];
+    }
+
     private async Task<(BuildahProbe? Probe, string? Unavailable)> ProbeAsync(CancellationToken cancel)
     {
         using var over = new CancellationTokenSource(ProbeTime, _time);
@@ -207,6 +241,9 @@ public sealed partial class LocalLauncher : ILauncher
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Building for {Platform} too, by emulation with {Emulator}")]
     private static partial void LogEmulates(ILogger log, string platform, string emulator);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Definitions are not built here: {Why}")]
+    private static partial void LogNoApptainer(ILogger log, string why);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Nothing is built here: {Why}")]
     private static partial void LogUnavailable(ILogger log, string why);

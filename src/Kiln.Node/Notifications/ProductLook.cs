@@ -71,7 +71,7 @@ internal sealed class ProductLook(HeldLease held, LayerShelf layers, Func<string
                 .Hints
             : null;
         var trees = task.Contexts.Select(c => held.Trees[(c.Blob.Digest, c.Strip)]).ToList();
-        var key = TaskKey.Of(task, trees, held.Microarchitecture, result.Confinement?.Engine ?? "");
+        var key = TaskKey.Of(task, trees, held.Microarchitecture, [result.Confinement?.Engine ?? ""]);
         return (new Product(named, hints, key.Compute()), null);
     }
 

@@ -24,6 +24,9 @@ internal sealed record JailRun(
 {
     /// <summary>What runs programs of other families in this jail; see <see cref="Emulator"/>.</summary>
     public IReadOnlyList<Emulator> Emulators { get; init; } = [];
+
+    /// <summary>The root file system whose programs the jail has; the machine's own by default.</summary>
+    public string Programs { get; init; } = "/";
 }
 
 /// <summary>How a run ended: the command's exit code, and which limit ended it where one did.</summary>

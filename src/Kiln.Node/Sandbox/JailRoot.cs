@@ -60,7 +60,7 @@ internal sealed class JailRoot
         File.CreateSymbolicLink(Inside("var/tmp"), "/build/tmp");
         File.Copy(script, Inside("init"));
         Mount(_root, _root, "bind," + string.Join(',', Flags("ro,nosuid,nodev", _root)));
-        System(apart, run.Network);
+        System(run.Programs, apart, run.Network);
         MakeDevices(singleId);
         Emulation([.. run.Emulators.Where(e => !e.IsOnMachine)]);
         Build(run);
@@ -73,24 +73,25 @@ internal sealed class JailRoot
     }
 
     // The machine's programs, and what the kernel shows.
-    private void System(bool apart, string network)
+    private void System(string programs, bool apart, string network)
     {
         foreach (var name in SystemDirectories)
         {
-            if (new DirectoryInfo("/" + name) is { LinkTarget: { } target })
+            var path = Path.Combine(programs, name);
+            if (new DirectoryInfo(path) is { LinkTarget: { } target })
             {
                 File.CreateSymbolicLink(Inside(name), target);
             }
-            else if (Directory.Exists("/" + name))
+            else if (Directory.Exists(path))
             {
-                Bind("/" + name, name, ReadOnly);
+                Bind(path, name, ReadOnly);
             }
         }
 
-        Bind("/usr", "usr", ReadOnly);
-        foreach (var name in SystemFiles.Where(n => Path.Exists("/" + n)))
+        Bind(Path.Combine(programs, "usr"), "usr", ReadOnly);
+        foreach (var name in SystemFiles.Where(n => Path.Exists(Path.Combine(programs, n))))
         {
-            Bind("/" + name, name, ReadOnly);
+            Bind(Path.Combine(programs, name), name, ReadOnly);
         }
 
         MountNew("tmpfs", "run", "mode=0755,size=64m,nosuid,nodev");

@@ -243,7 +243,7 @@ public sealed class RefusalTests
         return server.Http.PostAsync(new Uri($"{BuildServer.Repository}/_build/v1/jobs", UriKind.Relative), content);
     }
 
-    private static async Task AssertErrorAsync(HttpResponseMessage response, int status, string code, string sentence)
+    internal static async Task AssertErrorAsync(HttpResponseMessage response, int status, string code, string sentence)
     {
         var body = await response.Content.ReadAsStringAsync();
         Assert.True(status == (int)response.StatusCode, $"{(int)response.StatusCode}: {body}");

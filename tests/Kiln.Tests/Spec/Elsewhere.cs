@@ -15,6 +15,12 @@ internal static class Elsewhere
                 "BuildClientTests.A_registry_without_the_extension_has_no_info",
                 "ForeignRegistryTests.A_registry_without_the_extension_fails_nothing_of_it",
             ],
+            ["R-11"] =
+            [
+                "DefinitionTests.What_is_wrong_is_said_with_its_line",
+                "DefinitionRequestTests.A_definition_that_cannot_be_built_is_refused",
+                "DefinitionBuildTests.Failing_post_and_test_are_told_and_nothing_is_published",
+            ],
             ["J-8"] = ["RefusalTests.Too_many_jobs_are_429_with_a_time_to_come_again"],
             ["J-12"] =
             [

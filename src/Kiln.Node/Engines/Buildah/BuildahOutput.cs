@@ -15,7 +15,7 @@ internal sealed partial class BuildahOutput
 {
     private const int TailLines = 20;
     private readonly IBuildListener _listener;
-    private readonly List<(int Stage, int InStage, string Text)> _expected = [];
+    private readonly List<(int Stage, int InStage, string Text)> _expected;
     private readonly List<byte> _line = [];
     private readonly Queue<string> _tail = new();
     private readonly Func<string, string> _display;
@@ -23,23 +23,28 @@ internal sealed partial class BuildahOutput
     private readonly List<BuildStep> _steps = [];
     private int _current = -1;
 
-    /// <param name="file">The recipe.</param>
-    /// <param name="lastStage">Index of the stage that is built.</param>
+    /// <param name="steps">The steps that will come, by the numbers of their stage and in it, counted from 1.</param>
     /// <param name="listener">Hears steps and log.</param>
     /// <param name="display">Puts the recipe's own names back into a line.</param>
-    public BuildahOutput(Dockerfile file, int lastStage, IBuildListener listener, Func<string, string> display)
+    public BuildahOutput(
+        IEnumerable<(int Stage, int InStage, string Text)> steps,
+        IBuildListener listener,
+        Func<string, string> display
+    )
     {
         _listener = listener;
         _display = display;
-        for (var stage = 0; stage <= lastStage; stage++)
-        {
-            var instructions = file.Stages[stage].Instructions.Prepend(file.Stages[stage].From).ToList();
-            for (var i = 0; i < instructions.Count; i++)
-            {
-                _expected.Add((stage + 1, i + 1, Shorten(instructions[i])));
-            }
-        }
+        _expected = [.. steps.Select(s => (s.Stage, s.InStage, Shorten(s.Text)))];
     }
+
+    /// <summary>The steps of a Dockerfile up to the stage that is built.</summary>
+    public static IEnumerable<(int Stage, int InStage, string Text)> StepsOf(Dockerfile file, int lastStage) =>
+        file
+            .Stages.Take(lastStage + 1)
+            .SelectMany(
+                (stage, number) =>
+                    stage.Instructions.Prepend(stage.From).Select((step, i) => (number + 1, i + 1, step.Raw))
+            );
 
     /// <summary>The steps so far.</summary>
     public IReadOnlyList<BuildStep> Steps => _steps;
@@ -162,9 +167,9 @@ internal sealed partial class BuildahOutput
         _listener.Step(_steps[^1]);
     }
 
-    private static string Shorten(DockerfileInstruction instruction)
+    private static string Shorten(string step)
     {
-        var text = instruction.Raw.ReplaceLineEndings(" ").Trim();
+        var text = step.ReplaceLineEndings(" ").Trim();
         return text.Length <= 200 ? text : text[..199] + "…";
     }
 

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Definitions;
 using Kiln.BuildSpec.Dockerfiles;
 using Kiln.Oci;
 
@@ -19,22 +20,40 @@ internal sealed class BaseRights(RequesterMayPull mayPull, BaseNames names)
 
     /// <summary>The repositories of this registry, copies included, that have bases of a recipe.</summary>
     public IReadOnlyList<RepositoryName> Of(ResolvedRecipe recipe, JobRequest request) =>
-        recipe.Type == RecipeTypes.Dockerfile && Dockerfile.TryParse(recipe.Text, out var file, out _)
-            ? [.. request.Targets!.SelectMany(target => Repositories(file, request, target.Platform)).Distinct()]
-            : [];
+        [.. request.Targets!.SelectMany(target => Repositories(recipe, request, target)).Distinct()];
 
-    private List<RepositoryName> Repositories(Dockerfile file, JobRequest request, Platform platform)
+    private List<RepositoryName> Repositories(ResolvedRecipe recipe, JobRequest request, BuildTarget target)
     {
         try
         {
-            var stage = file.StageIndex(request.Target);
-            var references = new DockerfileBases(file, request.Args!, platform, platform, stage).References();
-            return [.. references.Select(r => names.Here(r.Written)).OfType<RepositoryName>()];
+            return [.. Bases(recipe, request, target).Select(r => names.Here(r.Written)).OfType<RepositoryName>()];
         }
         catch (FormatException)
         {
             // The node will say so; nothing was ever built from it.
             return [];
         }
+    }
+
+    private static IReadOnlyList<BaseReference> Bases(ResolvedRecipe recipe, JobRequest request, BuildTarget target)
+    {
+        if (recipe.Type == RecipeTypes.Singularity)
+        {
+            var definition = Definition.Parse(
+                recipe.Text,
+                DefinitionArguments.For(request.Args!, target.Platform, target.Microarchitecture)
+            );
+            return definition.Bases(definition.StageIndex(request.Target), target.Platform);
+        }
+
+        return Dockerfile.TryParse(recipe.Text, out var file, out _)
+            ? new DockerfileBases(
+                file,
+                request.Args!,
+                target.Platform,
+                target.Platform,
+                file.StageIndex(request.Target)
+            ).References()
+            : [];
     }
 }

@@ -26,6 +26,7 @@ internal sealed class BuildOffers(BuildOptions options, Builders builders, IProd
                 RecipeTypes = abilities.RecipeTypes,
                 // A registry behind is handed images and nothing else.
                 Outputs = behind is null ? abilities.Outputs : [BuildOutput.Oci],
+                Bootstraps = options.Bootstraps,
                 Networks = abilities.Networks,
                 Engines = abilities.Engines,
                 Resources = abilities.Resources,

@@ -238,12 +238,7 @@ internal sealed class JobIntake(
         BuildOffer offer
     )
     {
-        var key = TaskKey.Of(
-            task,
-            contexts,
-            target.Microarchitecture,
-            offer.Engines.Count == 0 ? "" : offer.Engines[0]
-        );
+        var key = TaskKey.Of(task, contexts, target.Microarchitecture, offer.Engines);
         return new PlannedTask(target.Microarchitecture, key.Compute(), task);
     }
 }

@@ -29,6 +29,7 @@ internal sealed class LocalNode(
             SingleId = options.SingleId,
             AllowHostNetwork = options.AllowHostNetwork,
             AllowEmulation = options.AllowEmulation,
+            ApptainerRoot = options.ApptainerRoot,
             InsecureRegistries = options.InsecureRegistries,
             MemoryBytes = options.MemoryBytes,
             DiskBytes = options.DiskBytes,

@@ -1,3 +1,5 @@
+using Kiln.BuildSpec.Definitions;
+
 namespace Kiln.Server.Configuration.Sections;
 
 /// <summary><c>builds</c>: what the build service may do, and what a build may use.</summary>
@@ -12,7 +14,7 @@ internal static class BuildsSection
             "What the build service may do, and what a build may use.",
             o => o.Build,
             (o, v) => o with { Build = v },
-            [.. Service, Emulation, SingleId, Signing, Bases, .. Queue, .. Pulls, .. Moves, .. Limits]
+            [.. Service, Emulation, SingleId, Signing, Bases, .. Definitions, .. Queue, .. Pulls, .. Moves, .. Limits]
         );
 
     private static IReadOnlyList<Field<BuildOptions>> Service =>
@@ -92,6 +94,27 @@ internal static class BuildsSection
         {
             Flag = new("--single-id"),
         };
+
+    private static IReadOnlyList<Field<BuildOptions>> Definitions =>
+        [
+            new Field<BuildOptions, IReadOnlyList<string>>(
+                "bootstraps",
+                "What definitions may start from: docker, oras, localimage, debootstrap, scratch. All of these by default.",
+                Kinds.ListOf(Kinds.Choice([.. BootstrapAgents.All.Select(agent => (agent, agent))])),
+                o => o.Bootstraps,
+                (o, v) => o with { Bootstraps = v }
+            ),
+            new Field<BuildOptions, string>(
+                "apptainer-root",
+                "A root file system with Apptainer in it, where the machine's own has none or an old one; definitions are built with its programs.",
+                Kinds.Folder,
+                o => o.ApptainerRoot,
+                (o, v) => o with { ApptainerRoot = v }
+            )
+            {
+                Flag = new("--apptainer-root"),
+            },
+        ];
 
     private static Field<BuildOptions> Signing =>
         new Field<BuildOptions, string>(
