@@ -118,8 +118,9 @@ public sealed partial class LocalLauncher : ILauncher
             coordinator,
             _engines.FirstOrDefault(e => e.Abilities.RecipeTypes.Contains(lease.Task.RecipeType))
                 // What is made of a finished image needs no engine of its recipe's.
-                ?? _engines.FirstOrDefault()
-                ?? throw new InvalidOperationException("nothing can be built here"),
+                ?? (
+                    _engines.Count > 0 ? _engines[0] : throw new InvalidOperationException("nothing can be built here")
+                ),
             _fetcher,
             _directory,
             _options,
