@@ -58,7 +58,8 @@ internal static class SingularityFiles
         ];
 
     // What is set from outside, by APPTAINERENV_NAME or --env, counts more than what the image says; but not the path to its
-    // own programs. Apptainer reads this with a shell of its own, which knows such a variable in the form ${NAME:-…} only.
+    // own programs. Apptainer reads this with a shell of its own, which knows such a
+    // variable in the form ${NAME:-…} only, and leaves a backslash where a quote stands between two quoted parts.
     private static string Environment(RunConfig config)
     {
         var script = new StringBuilder("#!/bin/sh\n");
@@ -66,8 +67,8 @@ internal static class SingularityFiles
         {
             script.Append(
                 name == "PATH"
-                    ? $"export PATH={Quote(value)}\n"
-                    : $"{Value}={Quote(value)}\nexport {name}=\"${{{name}:-${Value}}}\"\n"
+                    ? $"export PATH={Double(value)}\n"
+                    : $"{Value}={Double(value)}\nexport {name}=\"${{{name}:-${Value}}}\"\n"
             );
         }
 
@@ -102,6 +103,18 @@ internal static class SingularityFiles
         );
         labels.TryAdd("org.label-schema.build-arch", config.Architecture);
         return JsonSerializer.Serialize(labels, NodeJson.Default.SortedDictionaryStringString) + "\n";
+    }
+
+    // POSIX.1-2024, 2.2.3: within double quotes these alone mean something.
+    private static string Double(string text)
+    {
+        var quoted = new StringBuilder("\"");
+        foreach (var c in text)
+        {
+            quoted.Append(c is '\\' or '"' or '$' or '`' ? "\\" : "").Append(c);
+        }
+
+        return quoted.Append('"').ToString();
     }
 
     private static string Quote(string text) => "'" + text.Replace("'", "'\\''", StringComparison.Ordinal) + "'";

@@ -65,7 +65,7 @@ public sealed class SifFileTests
 
         Assert.Equal(1_700_000_000, config.Created);
         Assert.Equal(
-            "#!/bin/sh\nexport PATH='/opt/bin:/bin'\n_kiln_value='it'\\''s \"$x\" `y` \\ }'\nexport A=\"${A:-$_kiln_value}\"\nunset _kiln_value\n",
+            "#!/bin/sh\nexport PATH=\"/opt/bin:/bin\"\n_kiln_value=\"it's \\\"\\$x\\\" \\`y\\` \\\\ }\"\nexport A=\"${A:-$_kiln_value}\"\nunset _kiln_value\n",
             files[".singularity.d/env/10-docker2singularity.sh"].Content
         );
         Assert.Equal(
