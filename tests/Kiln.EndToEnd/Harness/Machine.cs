@@ -5,7 +5,7 @@ using Xunit.Sdk;
 using Xunit.v3;
 
 [assembly: AssemblyFixture(typeof(Machine))]
-[assembly: Parallelization(Mode = ParallelMode.Collections)]
+[assembly: Parallelization(Mode = ParallelMode.None)]
 
 namespace Kiln.EndToEnd.Harness;
 
