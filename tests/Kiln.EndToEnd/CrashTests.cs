@@ -27,7 +27,7 @@ public sealed class CrashTests(Machine machine, Server server) : IClassFixture<S
     [Fact]
     public async Task Server_killed_at_any_time_of_a_build_loses_nothing()
     {
-        for (var i = 0; i < 8; i++)
+        for (var i = 0; i < 5; i++)
         {
             var repository = $"crash/random-{Guid.NewGuid():N}";
             using var answer = await Builds.PostRecipeAsync(server, repository, "tag=1", Recipe());
@@ -66,7 +66,7 @@ public sealed class CrashTests(Machine machine, Server server) : IClassFixture<S
     public async Task Push_that_was_acknowledged_is_whole_after_a_kill_at_any_time()
     {
         var layout = BaseImages.Busybox(machine);
-        for (var i = 0; i < 10; i++)
+        for (var i = 0; i < 6; i++)
         {
             var name = $"crash/push-{Guid.NewGuid():N}:1";
             var start = machine.AsUser(

@@ -30,7 +30,7 @@ public sealed class NodeTests(Machine machine, NodelessServer server) : IClassFi
     {
         await using var node = new NodeProcess(machine, server);
         await node.StartAsync();
-        for (var i = 0; i < 3; i++)
+        for (var i = 0; i < 2; i++)
         {
             var repository = $"node/server-{Guid.NewGuid():N}";
             using var answer = await Builds.PostRecipeAsync(server, repository, "tag=1", Recipe());
