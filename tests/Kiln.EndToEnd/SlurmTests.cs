@@ -33,14 +33,11 @@ public sealed class SlurmTests(SlurmSite site) : IClassFixture<SlurmSite>
             ("resources", new JsonObject { ["cpus"] = 3, ["memoryBytes"] = 5L << 30 })
         );
         var urgent = await site.AskAsync(Repository + "-u", "true", ("backend", Partition("urgent")));
-        // Nobody honours it: it waits, and no job is made of it.
-        var unheard = await site.AskAsync(Repository + "-x", "true", ("backend", Partition("nights")));
+        var refused = await site.RefusedAsync(Repository + "-x", ("backend", Partition("nights")));
 
         Assert.Contains("cn2, partition build, type large]", await LogOfAsync(large), StringComparison.Ordinal);
         Assert.Contains(", partition urgent, type small]", await LogOfAsync(urgent), StringComparison.Ordinal);
-        var waiting = JsonNode.Parse(await site.Server.Http.GetStringAsync(unheard))!;
-        Assert.Equal("queued", Builds.Text(waiting, "state"));
-        using var cancel = await site.Server.Http.DeleteAsync(unheard);
+        Assert.Contains("partition=nights, but partition=build, partition=urgent", refused, StringComparison.Ordinal);
     }
 
     [Fact]

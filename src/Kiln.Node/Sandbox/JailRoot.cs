@@ -172,6 +172,8 @@ internal sealed class JailRoot
         Etc("passwd", "root:x:0:0:root:/root:/bin/sh\n");
         Etc("group", "root:x:0:\n");
         Etc("hosts", "127.0.0.1 localhost\n");
+        // UTC. Apptainer binds it into the container in which it takes a SIF file apart, without a look whether it is there.
+        Etc("localtime", "");
         Etc(
             "resolv.conf",
             run.Network switch

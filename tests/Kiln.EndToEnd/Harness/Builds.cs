@@ -136,7 +136,8 @@ internal static class Builds
                 mkdir -p "$1/root"
                 skopeo copy -q --src-tls-verify=false "docker://$2" "dir:$1/image"
                 for layer in $(jq -r '.layers[].digest | sub("sha256:"; "")' "$1/image/manifest.json"); do
-                    tar -x -z --no-same-owner --exclude='dev/*' -C "$1/root" -f "$1/image/$layer"
+                    tar -t -z -f "$1/image/$layer" | sed -n 's#^\(.*/\|\)\.wh\.#\1#p' | (cd "$1/root" && xargs -r -d '\n' rm -rf --)
+                    tar -x -z --no-same-owner --exclude='dev/*' --exclude='.wh.*' -C "$1/root" -f "$1/image/$layer"
                 done
                 """,
                 "unpack",

@@ -71,6 +71,25 @@ public sealed class SlurmSite : IAsyncLifetime
     /// <param name="with">Other members of the request.</param>
     public async Task<string> AskAsync(string repository, string slow, params (string Name, JsonNode Value)[] with)
     {
+        using var answer = await PostAsync(repository, slow, with);
+        Assert.True(answer.StatusCode == HttpStatusCode.Accepted, await answer.Content.ReadAsStringAsync());
+        return answer.Headers.Location!.ToString();
+    }
+
+    /// <summary>Asks for a build that is to be refused; what it is told.</summary>
+    public async Task<string> RefusedAsync(string repository, params (string Name, JsonNode Value)[] with)
+    {
+        using var answer = await PostAsync(repository, "true", with);
+        Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);
+        return await answer.Content.ReadAsStringAsync();
+    }
+
+    private async Task<HttpResponseMessage> PostAsync(
+        string repository,
+        string slow,
+        (string Name, JsonNode Value)[] with
+    )
+    {
         var layout = BaseImages.Busybox(_machine);
         var name = BaseImages.Push(_machine, Server, layout, "library/busybox:latest");
         var recipe = $"FROM {name}\nRUN {slow}; echo whole >/made\nRUN echo {Guid.NewGuid():N}\n";
@@ -85,13 +104,10 @@ public sealed class SlurmSite : IAsyncLifetime
         };
         foreach (var (member, value) in with)
             request[member] = value;
-        using var answer = await Server.Http.PostAsync(
+        return await Server.Http.PostAsync(
             $"/v2/{repository}/_build/v1/jobs",
             new StringContent(request.ToJsonString(), Encoding.UTF8, new MediaTypeHeaderValue("application/json"))
         );
-        var body = await answer.Content.ReadAsStringAsync();
-        Assert.True(answer.StatusCode == HttpStatusCode.Accepted, body);
-        return answer.Headers.Location!.ToString();
     }
 
     /// <summary>Asks for a build and waits until its step runs; its address, and the job at Slurm.</summary>

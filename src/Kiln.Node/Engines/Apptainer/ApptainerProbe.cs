@@ -76,7 +76,7 @@ internal sealed record ApptainerProbe(string Name, string Programs, IReadOnlyLis
     private static List<JailBind> Prepare(string home)
     {
         var configuration = Path.Combine(home, "apptainer.conf");
-        // By default /etc/localtime too, which a jail has not.
+        // Not the jail's /etc/localtime: what a recipe finds there is its base's.
         File.WriteAllText(configuration, "bind path = /etc/hosts\n");
         var session = Directory.CreateDirectory(Path.Combine(home, "session")).FullName;
         var script = Path.Combine(home, "engine.sh");

@@ -12,22 +12,25 @@ internal sealed class Checkpoints : IDisposable
     // Commits after which there is enough to bring over; SQLite's own bound are 1000 pages.
     private const int Commits = 100;
 
-    // Pages of 4 KiB in the log beyond which the rest is brought over while nobody writes: only from then on the log is
-    // written from its beginning again.
+    // Commits after which whoever writes brings them over: the thread gets too little of the processor to keep up.
+    private const int MaxCommits = 5 * Commits;
+
+    // Pages of 4 KiB in the log beyond which whoever writes next brings over what the thread has left: only when nothing is
+    // left is the log written from its beginning again.
     private const long MaxFrames = 8000;
 
     private readonly SqliteConnection _connection;
-    private readonly Lock _writing;
+    private readonly Lock _one = new();
     private readonly SemaphoreSlim _due = new(0, 1);
     private readonly Thread _thread;
     private volatile bool _over;
+    private volatile bool _long;
     private int _commits;
 
     /// <param name="connection">For this alone; closed at the end.</param>
-    /// <param name="writing">Held by whoever writes.</param>
-    public Checkpoints(SqliteConnection connection, Lock writing)
+    public Checkpoints(SqliteConnection connection)
     {
-        (_connection, _writing) = (connection, writing);
+        _connection = connection;
         _thread = new Thread(Run) { IsBackground = true, Name = "checkpoints" };
         _thread.Start();
     }
@@ -35,9 +38,14 @@ internal sealed class Checkpoints : IDisposable
     /// <summary>Something was committed. Called by whoever writes, one at a time.</summary>
     public void Committed()
     {
-        if (++_commits >= Commits && _due.CurrentCount == 0)
+        var behind = Interlocked.Increment(ref _commits);
+        if (_long || behind >= MaxCommits)
         {
-            _commits = 0;
+            Checkpoint();
+            _long = false;
+        }
+        else if (behind >= Commits && _due.CurrentCount == 0)
+        {
             _due.Release();
         }
     }
@@ -65,28 +73,29 @@ internal sealed class Checkpoints : IDisposable
                 return;
             }
 
+            // Waiting for a moment in which nobody writes could take for ever.
+            _long = Checkpoint() > MaxFrames;
+        }
+    }
+
+    // PASSIVE waits for nobody and keeps nobody waiting: what readers still need stays where it is. The answer is the pages
+    // in the log.
+    private long Checkpoint()
+    {
+        lock (_one)
+        {
+            Interlocked.Exchange(ref _commits, 0);
             try
             {
-                if (Checkpoint() > MaxFrames)
-                {
-                    lock (_writing)
-                    {
-                        Checkpoint();
-                    }
-                }
+                using var command = new SqliteCommand("PRAGMA wal_checkpoint(PASSIVE)", _connection);
+                using var row = command.ExecuteReader();
+                return row.Read() ? row.GetInt64(1) : 0;
             }
             catch (SqliteException)
             {
                 // A full disk, a broken one: the next commit meets it too, and has somebody to tell.
+                return 0;
             }
         }
-    }
-
-    // PASSIVE waits for nobody and keeps nobody waiting: what readers still need stays where it is.
-    private long Checkpoint()
-    {
-        using var command = new SqliteCommand("PRAGMA wal_checkpoint(PASSIVE)", _connection);
-        using var row = command.ExecuteReader();
-        return row.Read() ? row.GetInt64(1) : 0;
     }
 }

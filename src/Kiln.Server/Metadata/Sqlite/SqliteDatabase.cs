@@ -36,7 +36,7 @@ internal sealed class SqliteDatabase : Database
         }
 
         _writer.Run("PRAGMA wal_autocheckpoint=0");
-        _checkpoints = new Checkpoints(Open(), _writing);
+        _checkpoints = new Checkpoints(Open());
     }
 
     public override T Read<T>(Func<DbConnection, T> work)
