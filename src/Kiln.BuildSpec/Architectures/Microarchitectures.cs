@@ -170,9 +170,11 @@ public static class Microarchitectures
             .Where(m => Lacking(m, flags).Count == 0)
             .ToList();
         var level = fitting.Where(IsGeneric).MaxBy(m => RunsOn(m.Name).Count);
-        // An old model is less than the level of a processor that hides what a newer model has.
+        // An old model is less than the level of a processor that hides what a newer model has. What is known by its part is no
+        // other, whatever version of ARM its flags would allow as well.
         return fitting
-                .Where(m => !IsGeneric(m) && RunsOn(m.Name).Contains(level!.Name, StringComparer.Ordinal))
+                .Where(m => !IsGeneric(m))
+                .Where(m => m.Parts.Count > 0 || RunsOn(m.Name).Contains(level!.Name, StringComparer.Ordinal))
                 .MaxBy(m => RunsOn(m.Name).Count)
             ?? level;
     }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Kiln.BuildSpec.Architectures;
 using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
 
@@ -57,7 +58,7 @@ public static class ProductIndex
             Annotations = Annotations(product),
         };
 
-    // What was asked for says more than what the files declare, unless these need a higher level of the same.
+    // What was asked for says more than what the files declare, unless these need a higher level than that has.
     private static SortedDictionary<string, string>? Annotations(ProductEntry product)
     {
         var all = product.Hints is null ? new(StringComparer.Ordinal) : Annotations(product.Hints);
@@ -70,7 +71,9 @@ public static class ProductIndex
         {
             var measured = all.GetValueOrDefault(HintAnnotations.CpuTarget);
             all[HintAnnotations.CpuTarget] =
-                IsLevel(micro) && IsLevel(measured) && string.CompareOrdinal(measured, micro) > 0 ? measured! : micro;
+                LevelOf(measured) is { } needed && string.CompareOrdinal(needed, LevelOf(micro)) > 0
+                    ? measured!
+                    : micro;
         }
 
         if (product.Emulated)
@@ -81,7 +84,8 @@ public static class ProductIndex
         return all.Count == 0 ? null : all;
     }
 
-    private static bool IsLevel(string? target) => target?.StartsWith("x86_64_v", StringComparison.Ordinal) is true;
+    // Such as v3; null where it is none beyond what the family means anyway.
+    private static string? LevelOf(string? target) => target is null ? null : Microarchitectures.VariantOf(target);
 
     /// <summary>What was measured, as it stands on an index entry (P-4).</summary>
     public static SortedDictionary<string, string> Annotations(ImageHints hints)

@@ -27,6 +27,8 @@ public static class RequestPlan
             Network =
                 said.Network
                 ?? (offer.Networks.Contains(NetworkModes.Isolated) ? NetworkModes.Isolated : NetworkModes.None),
+            // Also that nothing is answered by what was emulated while it was allowed.
+            Emulation = offer.AllowsEmulation ? said.Emulation : EmulationModes.Denied,
             TimeoutSeconds = said.TimeoutSeconds ?? offer.DefaultTimeoutSeconds,
             QueueSeconds = said.QueueSeconds ?? offer.MaxQueueSeconds,
         };

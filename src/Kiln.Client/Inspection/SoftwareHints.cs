@@ -14,9 +14,6 @@ internal sealed class SoftwareHints
     private const int MaxLevel = 4;
     private const string X86 = "x86_64";
 
-    // EM_INTELGT
-    private const string IntelGpu = "em-205";
-
     private readonly List<LayerEntry> _programs;
     private readonly Dictionary<LibraryKind, List<HintedLibrary>> _libraries = [];
 
@@ -52,21 +49,19 @@ internal sealed class SoftwareHints
     public string? CpuTarget(Platform platform)
     {
         // Code for GPUs is kept in ELF files too, and images for them have more of it than of programs.
-        if (Elf?.Machines.Where(m => !IsGpu(m.Name)).ToList() is not [var most, ..] machines)
+        // Firmware, code for GPUs and 32-bit programs say nothing of the level that the platform's own have to have.
+        if (Elf?.Machines.FirstOrDefault(m => IsOf(m.Name, platform.Architecture)) is not { } most)
         {
             return null;
         }
 
-        most = machines.Find(m => IsOf(m.Name, platform.Architecture)) ?? most;
         var declared = LevelOf(Elf.Level);
         var built = platform is { Architecture: "amd64", Variant: { } variant } ? LevelOf(variant) : 0;
         return most.Name == X86 ? Level(Math.Max(declared, built)) ?? X86 : most.Name;
     }
 
-    private static bool IsGpu(string machine) => machine is "amdgpu" or "cuda" or IntelGpu;
-
     private static bool IsOf(string machine, string architecture) =>
-        (machine, architecture) is (X86, "amd64") or ("aarch64", "arm64") || machine == architecture;
+        (machine, architecture) is (X86, "amd64") or ("aarch64", "arm64") or ("i386", "386") || machine == architecture;
 
     private static int LevelOf(string? text) =>
         int.TryParse(

@@ -49,6 +49,16 @@ public sealed class MicroarchitectureTests
             + "sha512 sve asimdfhm uscat ilrcpc flagm sb paca pacg dcpodp sve2 flagm2 frint svei8mm svebf16 i8mm bf16 dgh rng bti",
         "neoverse_v2"
     )]
+    // As Linux shows a Grace: with dit, by which its flags allow armv8.6a too.
+    [InlineData(
+        "arm64",
+        "",
+        "0x41/0xd4f",
+        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 sm4 asimddp "
+            + "sha512 sve asimdfhm dit uscat ilrcpc flagm ssbs sb paca pacg dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 "
+            + "flagm2 frint svei8mm svebf16 i8mm bf16 dgh bti",
+        "neoverse_v2"
+    )]
     [InlineData("arm64", "", "0x99/0x001", "fp asimd atomics crc32 asimdrdm dcpop", "armv8.2a")]
     [InlineData(
         "arm64",

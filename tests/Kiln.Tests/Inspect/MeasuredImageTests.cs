@@ -42,6 +42,9 @@ public sealed class MeasuredImageTests
             .Program("b.co", new ElfFiles { Machine = 224 }.Bytes())
             .Program("app", new ElfFiles().Bytes());
         Assert.Equal("x86_64_v3", await TargetAsync(gpu.Gzip(), "linux/amd64/v3"));
+        var narrow = new Tars().Program("a", new ElfFiles { Machine = 3 }.Bytes()).Gzip();
+        Assert.Null(await TargetAsync(narrow, "linux/amd64"));
+        Assert.Equal("i386", await TargetAsync(narrow, "linux/386"));
         Assert.Null((await JudgeAsync(new Tars().File("a"))).Elf);
     }
 
