@@ -1,5 +1,6 @@
 using System.Data.Common;
 using System.Diagnostics;
+using Kiln.Oci;
 using Kiln.Server.Metering;
 
 namespace Kiln.Server.Metadata;
@@ -48,6 +49,31 @@ internal abstract class Database : IDisposable
     /// </summary>
     public void AfterCommit(DbTransaction transaction, Action action) =>
         QueuedWork.Current(transaction).AfterCommit.Add(action);
+
+    /// <summary>
+    /// Runs a part of the work under way in <paramref name="transaction"/> that may be refused by itself: what it wrote and
+    /// what was to happen after the commit is undone before the refusal is thrown on.
+    /// </summary>
+    public T Attempt<T>(DbTransaction transaction, Func<T> part)
+    {
+        const string savepoint = "part";
+        var work = QueuedWork.Current(transaction);
+        var before = (work.AfterCommit.Count, work.Topics.Count);
+        transaction.Save(savepoint);
+        try
+        {
+            var result = part();
+            transaction.Release(savepoint);
+            return result;
+        }
+        catch (OciException)
+        {
+            transaction.Rollback(savepoint);
+            transaction.Release(savepoint);
+            work.BackTo(before);
+            throw;
+        }
+    }
 
     /// <summary>
     /// Has <paramref name="hear"/> called after each commit, here or on another server of this database, of work that

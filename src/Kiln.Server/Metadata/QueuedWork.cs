@@ -30,6 +30,13 @@ internal abstract class QueuedWork(CancellationToken cancel)
 
     public void Done() => _turn.TrySetResult(false);
 
+    /// <summary>Forgets what came to <see cref="AfterCommit"/> and <see cref="Topics"/> since they had so many.</summary>
+    public void BackTo((int Actions, int Topics) before)
+    {
+        AfterCommit.RemoveRange(before.Actions, AfterCommit.Count - before.Actions);
+        Topics.RemoveRange(before.Topics, Topics.Count - before.Topics);
+    }
+
     public void Fail(Exception fault) => Fault ??= fault;
 
     /// <summary>Does the work, unless its caller has gone away. What an earlier try left is forgotten.</summary>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.Oci;
+using Kiln.Server;
 using Kiln.Tests.Registry;
 
 namespace Kiln.Tests.Builds;
@@ -280,10 +281,70 @@ public sealed class FormatTests
         Assert.Null(await server.Node.TryClaimAsync(FormatNode.Maker));
     }
 
-    private static async Task<BuildServer> StartAsync(bool remote = false, int? attempts = null)
+    [Fact]
+    public async Task No_tag_moves_where_one_may_not()
+    {
+        await using var server = await StartAsync(maxTags: 1);
+        var job = await server.SubmitAsync("?tag=1.0&output=sif");
+        await server.Node.SucceedAsync(await server.Node.ClaimAsync());
+        await FormatNode.MakeAsync(server, "sif");
+
+        var failed = await server.GetAsync(job.Id);
+        Assert.Equal(("failed", "policy-denied"), (failed.State, failed.Reason));
+        Assert.Null(await server.TagAsync("1.0"));
+        Assert.Null(await server.TagAsync("1.0-sif"));
+        // What was undone did not count either.
+        var plain = await server.SubmitAsync("?tag=1.0");
+        Assert.Equal("succeeded", plain.State);
+    }
+
+    [Fact]
+    public async Task Of_a_partial_job_only_targets_with_all_of_their_formats_are_delivered()
+    {
+        await using var server = await StartAsync(attempts: 1);
+        var job = await server.SubmitAsync("?tag=1.0&partial=1&output=sif&platform=linux/amd64,linux/arm64");
+        await server.Node.SucceedAsync(await server.Node.ClaimAsync());
+        await server.Node.SucceedAsync(await server.Node.ClaimAsync());
+        var (kept, lost) = (await MakerAsync(server), await MakerAsync(server));
+        await server.Node.FailAsync(lost, FailureReasons.LimitExceeded);
+        await server.Node.CompleteAsync(kept, await FormatNode.SifAsync(server, kept, ""));
+
+        var done = await server.GetAsync(job.Id);
+        Assert.Equal("succeeded", done.State);
+        var platform = Assert.Single((await server.TagAsync("1.0"))!.Manifests).Platform!;
+        Assert.Equal(kept.Task.Platform, platform);
+        Assert.Equal([$"{platform}", $"{platform}"], done.Result!.Outputs.Select(o => o.Platform));
+    }
+
+    [Fact]
+    public async Task A_partial_job_of_which_nothing_could_be_flattened_fails()
+    {
+        await using var server = await StartAsync(attempts: 1);
+        var job = await server.SubmitAsync("?tag=1.0&partial=1&flatten=1");
+        await server.Node.SucceedAsync(await server.Node.ClaimAsync());
+        await server.Node.FailAsync(await MakerAsync(server), FailureReasons.LimitExceeded);
+
+        Assert.Equal("failed", (await server.GetAsync(job.Id)).State);
+        Assert.Null(await server.TagAsync("1.0"));
+    }
+
+    private static async Task<Lease> MakerAsync(BuildServer server) =>
+        (await server.Node.TryClaimAsync(FormatNode.Maker))!;
+
+    private static async Task<BuildServer> StartAsync(bool remote = false, int? attempts = null, long? maxTags = null)
     {
         var server = await BuildServer.StartAsync(
             b => attempts is { } most ? b with { MaxAttempts = most } : b,
+            options: o =>
+                maxTags is null
+                    ? o
+                    : o with
+                    {
+                        Quotas = new QuotaOptions
+                        {
+                            Rules = [new QuotaRule { Repositories = ["hpc/**"], MaxTags = maxTags }],
+                        },
+                    },
             remote: remote
         );
         server.Offer(server.Status.Abilities with { Outputs = FormatNode.All });

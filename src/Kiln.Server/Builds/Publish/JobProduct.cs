@@ -10,10 +10,10 @@ namespace Kiln.Server.Builds.Publish;
 /// <summary>What a job delivers: its index, each image that is in it, and what was made of these.</summary>
 internal sealed record JobProduct(byte[] Index, IReadOnlyList<JobResultOutput> Outputs)
 {
-    /// <param name="tasks">All that the job has not left; those that did not succeed deliver nothing.</param>
+    /// <param name="tasks">All that the job has not left; a target of which one did not succeed delivers nothing.</param>
     public static JobProduct Of(JobRow job, IReadOnlyList<TaskRow> tasks)
     {
-        var done = tasks.Where(t => t.Execution.State == BuildStates.Succeeded).ToList();
+        var done = TargetStates.Succeeded(tasks);
         var flattens = job.DerivationPlan?.Flatten is true;
         var products = ProductIndex
             .InOrder(

@@ -55,7 +55,7 @@ internal sealed class Settlement(
         tasks = derivations.Extend(transaction, row, tasks);
         var state = ExecutionStates.OfJob(
             row.State == BuildStates.Canceling,
-            tasks.ConvertAll(t => t.Execution.State),
+            row.Partial ? TargetStates.Of(tasks) : tasks.ConvertAll(t => t.Execution.State),
             row.Partial
         );
         var landing =
@@ -105,52 +105,63 @@ internal sealed class Settlement(
 
         try
         {
-            var stored = manifests.Put(
-                transaction,
-                new ManifestPush
-                {
-                    Repository = job.Repository,
-                    Content = product.Index,
-                    ContentType = MediaTypes.OciIndex,
-                    Tags = behind is null ? [.. tags.Select(Tag.Parse)] : [],
-                    Principal = job.CreatedBy,
-                }
-            );
-            if (behind is null)
-            {
-                bases.Follow(transaction, job, tasks.Where(t => t.Source is null), tags);
-            }
-
-            database.AfterCommit(transaction, () => Record(job, stored.Digest, tags));
-            if (behind is null)
-            {
-                product.Outputs.ToList().ForEach(output => TagAside(transaction, job, output));
-            }
-
-            var result = new JobResult
-            {
-                Manifest = new Descriptor
-                {
-                    MediaType = MediaTypes.OciIndex,
-                    Digest = stored.Digest,
-                    Size = product.Index.Length,
-                },
-                Tags = tags,
-                Outputs = product.Outputs,
-            };
-            return new Ending(BuildStates.Succeeded)
-            {
-                Result = JsonSerializer.Serialize(result, BuildJson.Default.JobResult),
-            };
+            return database.Attempt(transaction, () => Deliver(transaction, job, tasks, product, tags));
         }
         catch (OciException e)
         {
             // A tag has become immutable or a quota full; else a product that was there when the job joined it has been
-            // deleted since.
+            // deleted since. Not even the tags that could be moved have been.
             var refused = e.Error.Code == ErrorCodes.TagImmutable || e.Error.Code == ErrorCodes.QuotaExceeded;
             var reason = refused ? FailureReasons.PolicyDenied : FailureReasons.SystemError;
             return new Ending(BuildStates.Failed, reason, e.Message);
         }
+    }
+
+    private Ending Deliver(
+        DbTransaction transaction,
+        JobRow job,
+        List<TaskRow> tasks,
+        JobProduct product,
+        IReadOnlyList<string> tags
+    )
+    {
+        var stored = manifests.Put(
+            transaction,
+            new ManifestPush
+            {
+                Repository = job.Repository,
+                Content = product.Index,
+                ContentType = MediaTypes.OciIndex,
+                Tags = behind is null ? [.. tags.Select(Tag.Parse)] : [],
+                Principal = job.CreatedBy,
+            }
+        );
+        if (behind is null)
+        {
+            bases.Follow(transaction, job, tasks.Where(t => t.Source is null), tags);
+        }
+
+        database.AfterCommit(transaction, () => Record(job, stored.Digest, tags));
+        if (behind is null)
+        {
+            product.Outputs.ToList().ForEach(output => TagAside(transaction, job, output));
+        }
+
+        var result = new JobResult
+        {
+            Manifest = new Descriptor
+            {
+                MediaType = MediaTypes.OciIndex,
+                Digest = stored.Digest,
+                Size = product.Index.Length,
+            },
+            Tags = tags,
+            Outputs = product.Outputs,
+        };
+        return new Ending(BuildStates.Succeeded)
+        {
+            Result = JsonSerializer.Serialize(result, BuildJson.Default.JobResult),
+        };
     }
 
     // What was made of an image is found by tags of its own, which are moved with the job's.
