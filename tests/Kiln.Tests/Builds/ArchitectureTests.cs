@@ -104,6 +104,7 @@ public sealed class ArchitectureTests
         );
     }
 
+    [Stateless]
     [Theory]
     [InlineData("platform=linux/amd64/v4", "linux/amd64/v3")]
     [InlineData("platform=linux/s390x", "a node of linux/s390x is needed")]
@@ -119,6 +120,7 @@ public sealed class ArchitectureTests
         Assert.Contains(lack, said, StringComparison.Ordinal);
     }
 
+    [Stateless]
     [Theory]
     [InlineData("""{"network":"none"}""", "the nearest is two, which has the networks isolated and not none")]
     [InlineData(

@@ -8,6 +8,7 @@ public sealed class DefinitionRequestTests
 {
     private const string Good = "Bootstrap: scratch\n%arguments\n  A=1\n%post\n  echo {{ A }}\n";
 
+    [Stateless]
     [Theory]
     [InlineData("", "Bootstrap: scratch\n%pots\n", 422, "BUILD_RECIPE_INVALID", "line 2: '%pots' is no section")]
     [InlineData(

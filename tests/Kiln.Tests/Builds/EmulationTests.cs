@@ -159,6 +159,7 @@ public sealed class EmulationTests
         Assert.Equal("denied", lease!.Task.Emulation);
     }
 
+    [Stateless]
     [Theory]
     [InlineData("[\"nonsense\"]")]
     [InlineData("[null]")]

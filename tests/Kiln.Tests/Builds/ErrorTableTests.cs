@@ -100,6 +100,7 @@ public sealed partial class ErrorTableTests
 
     public static TheoryData<string> Table => [.. Written()];
 
+    [Stateless]
     [Theory]
     [MemberData(nameof(Table))]
     public async Task Every_error_of_the_table_is_what_its_provocation_gets(string row)

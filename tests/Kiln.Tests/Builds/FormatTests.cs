@@ -200,6 +200,7 @@ public sealed class FormatTests
             { $"?tag={new string('t', 126)}&output=sif", 400, "BUILD_REQUEST_INVALID", "is not a tag" },
         };
 
+    [Stateless]
     [Theory]
     [MemberData(nameof(Refused))]
     public async Task What_cannot_be_is_refused_before_anything_is_built(

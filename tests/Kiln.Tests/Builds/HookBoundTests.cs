@@ -104,6 +104,7 @@ public sealed class HookBoundTests : IAsyncLifetime
         );
     }
 
+    [Stateless]
     [Theory]
     [InlineData("")]
     [InlineData("LONG.example.org")]

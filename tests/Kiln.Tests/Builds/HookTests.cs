@@ -176,6 +176,7 @@ public sealed class HookTests : IAsyncLifetime
         Assert.Equal("answered 410", (string)(await Server.Http.GetJsonAsync($"{Hooks}/{id}"))["error"]!);
     }
 
+    [Stateless]
     [Theory]
     [InlineData("""{"url":"ftp://example.org/"}""", "https")]
     [InlineData("""{"url":"/events"}""", "https")]

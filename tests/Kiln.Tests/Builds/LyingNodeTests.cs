@@ -103,6 +103,7 @@ public sealed class LyingNodeTests
         await late.ShouldFailAsync(409, "BUILD_LEASE_LOST");
     }
 
+    [Stateless]
     [Theory]
     [InlineData("""{"node":"a b","platforms":["linux/amd64"],"recipes":["dockerfile"],"outputs":["oci"]}""")]
     [InlineData("""{"node":"a","platforms":[],"recipes":["dockerfile"],"outputs":["oci"]}""")]
@@ -275,6 +276,7 @@ public sealed class LyingNodeTests
         Assert.Equal(BuildStates.Succeeded, (await server.GetAsync(job.Id)).State);
     }
 
+    [Stateless]
     [Theory]
     [InlineData("{}")]
     [InlineData("""{"state":"queued"}""")]

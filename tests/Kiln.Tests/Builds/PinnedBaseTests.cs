@@ -41,6 +41,7 @@ public sealed class PinnedBaseTests
         Assert.Contains($"pinned the base {Uri}", done.Message, StringComparison.Ordinal);
     }
 
+    [Stateless]
     [Theory]
     [InlineData("""[{"uri":"alpine","digest":"sha256:d"}]""")]
     [InlineData("""[{"uri":"alpine","digest":"D"}]""")]

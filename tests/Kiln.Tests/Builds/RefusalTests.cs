@@ -73,6 +73,7 @@ public sealed class RefusalTests
             { "{" + Recipe + ",\"target\":\"nostage\"}", 422, "BUILD_RECIPE_INVALID", "nostage" },
         };
 
+    [Stateless]
     [Theory]
     [MemberData(nameof(Requests))]
     public async Task A_refused_request_says_what_and_why(string body, int status, string code, string sentence)
@@ -85,6 +86,7 @@ public sealed class RefusalTests
         Assert.Null(await server.Node.TryClaimAsync());
     }
 
+    [Stateless]
     [Theory]
     [InlineData("?tag=a b", "FROM scratch\n", 400, "BUILD_REQUEST_INVALID", "not a tag")]
     [InlineData("?colour=red", "FROM scratch\n", 400, "BUILD_REQUEST_INVALID", "'colour' is not an option")]

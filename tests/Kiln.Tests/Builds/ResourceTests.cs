@@ -91,6 +91,7 @@ public sealed class ResourceTests
         Assert.Equal(fits ? HttpStatusCode.Created : HttpStatusCode.NoContent, answer.StatusCode);
     }
 
+    [Stateless]
     [Theory]
     [InlineData("[]")]
     [InlineData("[null]")]
@@ -109,6 +110,7 @@ public sealed class ResourceTests
         await wrong.ShouldFailAsync(400, BuildErrors.RequestInvalid.Code);
     }
 
+    [Stateless]
     [Theory]
     [InlineData("""{"cpus":0}""", "resources.cpus is a number, 1 or more")]
     [InlineData("""{"memoryBytes":-5}""", "resources.memoryBytes is a number, 1 or more")]

@@ -164,6 +164,7 @@ public sealed class RobustnessTests
         Assert.Equal(HttpStatusCode.TooManyRequests, statuses[256]);
     }
 
+    [Stateless]
     [Theory]
     [InlineData("""{"targets":[null]}""", "targets")]
     [InlineData("""{"targets":[{"platform":null}]}""", "")]
