@@ -10,3 +10,13 @@ publish_native() {
     }
     printf '%s' "$PWD/artifacts/publish/Kiln.Cli/release_linux-x64/kiln"
 }
+
+# The glibc that a program needs at least: the highest version of the symbols that it asks for. Usage: needed_glibc FILE
+needed_glibc() {
+    LC_ALL=C readelf -W --version-info "$1" | grep -o 'Name: GLIBC_[0-9.]*' | cut -d _ -f 2 | sort -V | tail -n 1
+}
+
+# In a line, what was published. Usage: describe_native FILE
+describe_native() {
+    printf '%s, %s bytes, runs with glibc %s and newer' "$1" "$(stat -c %s "$1")" "$(needed_glibc "$1")"
+}

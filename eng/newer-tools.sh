@@ -9,18 +9,18 @@ debian_mirror() {
         awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }'
 }
 
-# Unpacks packages of Debian 13 below a directory; the programs are then in DIRECTORY/usr/bin.
-# Usage: unpack_newer_packages DIRECTORY NAME …
-unpack_newer_packages() {
-    local directory=$1 mirror work
-    shift
+# Unpacks packages of a release of Debian below a directory; the programs are then in DIRECTORY/usr/bin.
+# Usage: unpack_packages RELEASE DIRECTORY NAME …
+unpack_packages() {
+    local release=$1 directory=$2 mirror work
+    shift 2
     mirror=$(debian_mirror)
     [ -n "$mirror" ] || { note "apt names no Debian mirror here" >&2; return 1; }
 
     work=$(mktemp -d)
     mkdir -p "$directory" "$work"/{lists/partial,cache/archives/partial,etc,debs}
     : >"$work/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$work/etc/sources.list"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" >"$work/etc/sources.list"
     local apt=(apt-get -q -q
         -o "Dir::Etc::sourcelist=$work/etc/sources.list" -o "Dir::Etc::sourceparts=-"
         -o "Dir::State::lists=$work/lists" -o "Dir::State::status=$work/status"
@@ -48,7 +48,7 @@ ensure_newer() {
         return 0
     elif [ -x "$directory/usr/bin/$name" ]; then
         printf '%s' "$directory/usr/bin"
-    elif unpack_newer_packages "$directory" "$name" >&2 && [ -x "$directory/usr/bin/$name" ]; then
+    elif unpack_packages trixie "$directory" "$name" >&2 && [ -x "$directory/usr/bin/$name" ]; then
         printf '%s' "$directory/usr/bin"
     else
         return 1

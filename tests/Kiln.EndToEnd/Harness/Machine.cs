@@ -32,7 +32,8 @@ public sealed class Machine : IDisposable
         RunAsUser("chmod", "700", In("run")).Ok();
         CopyForUser(Path.Combine(Source, "eng"), Directory);
         CopyForUser(Path.Combine(Source, "samples"), Directory);
-        Kiln = PlaceKiln();
+        Native = PlaceNative();
+        Kiln = Native is null ? PlaceManaged() : [Native];
     }
 
     /// <summary>The checkout.</summary>
@@ -47,6 +48,9 @@ public sealed class Machine : IDisposable
         && File.ReadLines("/etc/subuid").Any(line => line.StartsWith(User + ":", StringComparison.Ordinal));
 
     public string Directory { get; }
+
+    /// <summary>The native file that is under test, in its place for the ordinary user; null where it is the one built here.</summary>
+    public string? Native { get; }
 
     /// <summary>The program under test, as the first words of a command.</summary>
     public IReadOnlyList<string> Kiln { get; }
@@ -98,6 +102,13 @@ public sealed class Machine : IDisposable
             Assert.Skip($"NOT RUN: '{program}' is not on this machine (./check says where it comes from)");
     }
 
+    /// <summary>Skips the test, with a reason, where the program under test is not the native file.</summary>
+    public void NeedsNative()
+    {
+        if (Native is null)
+            Assert.Skip("NOT RUN: KILN_NATIVE names no native file (.ci/run publishes it)");
+    }
+
     public void Dispose()
     {
         // Rootless podman leaves a process that holds its namespaces.
@@ -137,13 +148,16 @@ public sealed class Machine : IDisposable
     }
 
     /// <summary>The user may not be able to read the checkout, or the folder that the program was published to.</summary>
-    private string[] PlaceKiln()
+    private string? PlaceNative()
     {
-        if (Environment.GetEnvironmentVariable("KILN_NATIVE") is { Length: > 0 } native)
-        {
-            CopyForUser(native, In("bin"));
-            return [In("bin", Path.GetFileName(native))];
-        }
+        if (Environment.GetEnvironmentVariable("KILN_NATIVE") is not { Length: > 0 } native)
+            return null;
+        CopyForUser(native, In("bin"));
+        return In("bin", Path.GetFileName(native));
+    }
+
+    private string[] PlaceManaged()
+    {
         CopyForUser(Path.Combine(Source, "artifacts/bin/Kiln.Cli/debug"), In("bin"));
         return ["dotnet", In("bin/debug/kiln.dll")];
     }

@@ -25,6 +25,9 @@ public class Server : IAsyncLifetime, IDisposable
 
     public HttpClient Http { get; }
 
+    /// <summary>How the program is started.</summary>
+    protected virtual IReadOnlyList<string> Program => _machine.Kiln;
+
     /// <summary>What else is said to <c>kiln serve</c>.</summary>
     protected virtual IReadOnlyList<string> Options => [];
 
@@ -32,7 +35,7 @@ public class Server : IAsyncLifetime, IDisposable
 
     public string DataDirectory => Path.Combine(_directory, "data");
 
-    public async ValueTask InitializeAsync()
+    public virtual async ValueTask InitializeAsync()
     {
         _machine.RunAsUser("mkdir", "-p", _directory).Ok();
         await StartAsync();
@@ -41,7 +44,7 @@ public class Server : IAsyncLifetime, IDisposable
     /// <summary>Starts the program; comes back when it answers.</summary>
     public async Task StartAsync()
     {
-        string[] serve = [.. _machine.Kiln, "serve", "--urls", $"http://{Host}", "--data", DataDirectory, .. Options];
+        string[] serve = [.. Program, "serve", "--urls", $"http://{Host}", "--data", DataDirectory, .. Options];
         _process = Process.Start(_machine.AsUser(["sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", LogFile, .. serve]))!;
         _process.StandardInput.Close();
         var clock = Stopwatch.StartNew();
@@ -83,7 +86,8 @@ public class Server : IAsyncLifetime, IDisposable
         await process.WaitForExitAsync(patience.Token);
     }
 
-    private async Task<bool> AnswersAsync()
+    /// <summary>Whether it answers already.</summary>
+    protected virtual async Task<bool> AnswersAsync()
     {
         try
         {
