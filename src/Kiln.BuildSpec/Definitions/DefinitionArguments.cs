@@ -76,17 +76,21 @@ public static partial class DefinitionArguments
         return filled.ToString();
     }
 
-    private static string FillLine(string text, Dictionary<string, string> values, int line) =>
-        Uses()
+    private static string FillLine(string text, Dictionary<string, string> values, int line)
+    {
+        // Looked for once: a line of a megabyte has many uses.
+        var comment = Comment().Match(text) is { Success: true } begun ? begun.Index + begun.Length : int.MaxValue;
+        return Uses()
             .Replace(
                 text,
                 use =>
-                    Comment().IsMatch(text.AsSpan(0, use.Index)) ? use.Value
+                    comment <= use.Index ? use.Value
                     : Value(use.Groups["name"].Value, values, line) is var value && Uses().IsMatch(value)
                         // A default may name other arguments; those of these stay as they are.
                         ? Uses().Replace(value, inner => Value(inner.Groups["name"].Value, values, line))
                     : value
             );
+    }
 
     private static string Value(string name, Dictionary<string, string> values, int line) =>
         values.TryGetValue(name, out var value)

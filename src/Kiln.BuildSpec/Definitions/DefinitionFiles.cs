@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace Kiln.BuildSpec.Definitions;
 
 /// <summary>What a <c>%files</c> section copies.</summary>
@@ -12,7 +10,19 @@ public sealed record DefinitionFiles(
     int Line
 )
 {
-    internal static DefinitionFiles Of(DefinitionSection section)
+    /// <summary>The section again, in the one way in which Apptainer reads it as it was read here.</summary>
+    public string Text =>
+        (Stage is null ? "%files\n" : $"%files from {Stage}\n")
+        + string.Concat(
+            Items.Select(i =>
+                // So that no name of the context looks like an option of cp's or a comment of the shell's.
+                $"    \"{(Stage is null ? "./" : "")}{i.Source}\"{(i.Destination is null ? "" : $" \"{i.Destination}\"")}\n"
+            )
+        );
+
+    /// <summary>Reads a section.</summary>
+    /// <exception cref="FormatException">What is wrong, and in which line.</exception>
+    public static DefinitionFiles Of(DefinitionSection section)
     {
         var words = section.Arguments.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries);
         var stage = words switch
@@ -38,33 +48,36 @@ public sealed record DefinitionFiles(
         return new DefinitionFiles(stage, items, section.Line);
     }
 
-    // At blanks that are not between quotes.
+    // Words, each of which may be between quotes as a whole. Apptainer knows no single quotes and ends a word at any other; it is
+    // given what is read here (Text), so what the two could read in two ways is refused.
     private static List<string> Split(string text, int line)
     {
         var parts = new List<string>();
-        var part = new StringBuilder();
-        char? quote = null;
-        foreach (var c in text + " ")
+        var at = 0;
+        while (at < text.Length)
         {
-            if (c is '"' or '\'' && (quote is null || c == quote))
+            var quoted = text[at] is '"' or '\'';
+            var end = quoted ? text.IndexOf(text[at], at + 1) : text.AsSpan(at).IndexOfAny(' ', '\t') + at;
+            end = end < at && !quoted ? text.Length : end;
+            var word = end < at ? "" : text[(quoted ? at + 1 : at)..end];
+            at = quoted ? end + 1 : end;
+            if (
+                word.Length == 0
+                || word.AsSpan().IndexOfAny('"', '\'') >= 0
+                || (at < text.Length && text[at] is not (' ' or '\t'))
+            )
             {
-                quote = quote is null ? c : null;
+                throw DefinitionReader.At(
+                    line,
+                    "a quote in a line of %files is around a whole name, on both sides, and never within one"
+                );
             }
-            else if (c is ' ' or '\t' && quote is null)
-            {
-                if (part.Length > 0)
-                {
-                    parts.Add(part.ToString());
-                    part.Clear();
-                }
-            }
-            else
-            {
-                part.Append(c);
-            }
+
+            parts.Add(word);
+            at += text.AsSpan(at).IndexOfAnyExcept(' ', '\t') is >= 0 and var blanks ? blanks : text.Length - at;
         }
 
-        return parts.Count is 1 or 2 && quote is null
+        return parts.Count is 1 or 2
             ? parts
             : throw DefinitionReader.At(
                 line,

@@ -75,6 +75,14 @@ internal static class DefinitionReader
         var line = firstLine;
         foreach (var text in DefinitionArguments.Fill(written, args, firstLine).Split('\n'))
         {
+            if (line > firstLine && BeginsStage(text))
+            {
+                throw At(
+                    line,
+                    "a line that begins with 'Bootstrap:' begins a stage; an argument's value cannot, nor another spelling"
+                );
+            }
+
             if (text.TrimStart() is ['%', ..])
             {
                 sections.Add((Begin(text.Trim(), line), []));
@@ -102,6 +110,12 @@ internal static class DefinitionReader
             firstLine
         );
     }
+
+    // Apptainer reads what this one has written with arguments filled in, so a line that it would take for a stage's first is nothing
+    // else here. Its regular expression ignores case, to which in Go the long s belongs.
+    private static bool BeginsStage(string line) =>
+        line.Length >= StageStart.Length
+        && line[..StageStart.Length].Replace('\u017f', 's').Equals(StageStart, StringComparison.OrdinalIgnoreCase);
 
     private static DefinitionSection Begin(string text, int line)
     {

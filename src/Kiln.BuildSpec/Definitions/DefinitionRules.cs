@@ -20,7 +20,7 @@ internal static class DefinitionRules
         "test",
     }.ToFrozenSet(StringComparer.Ordinal);
 
-    private static readonly SearchValues<char> Shell = SearchValues.Create("$`\\;&|<>()\"'");
+    private static readonly SearchValues<char> Shell = SearchValues.Create("$`\\;&|<>(){}\"'");
 
     /// <exception cref="FormatException">The first rule that is broken, and in which line.</exception>
     public static void Check(IReadOnlyList<DefinitionStage> stages)
@@ -132,7 +132,10 @@ internal static class DefinitionRules
             }
 
             // Apptainer has a shell read them.
-            if ((source + destination).AsSpan().IndexOfAny(Shell) >= 0)
+            if (
+                (source + destination) is var both
+                && (both.AsSpan().IndexOfAny(Shell) >= 0 || both.Any(char.IsControl))
+            )
             {
                 throw DefinitionReader.At(
                     line,

@@ -119,6 +119,20 @@ public sealed class DefinitionTests
         Head + "%files\n  $(id) /x",
         "line 4: %files $(id): a path may not have characters that mean something to a shell"
     )]
+    [InlineData(
+        Head + "%files\n  {a,/etc/passwd} /x",
+        "line 4: %files {a,/etc/passwd}: a path may not have characters"
+    )]
+    [InlineData(Head + "%files\n  \"a\tb\"", "a path may not have characters that mean something to a shell")]
+    [InlineData(Head + "%files\n  a\"b c\"d", "line 4: a quote in a line of %files is around a whole name")]
+    [InlineData(Head + "%files\n  \"a\"b c", "line 4: a quote in a line of %files is around a whole name")]
+    [InlineData(Head + "%files\n  'a\"' c", "line 4: a quote in a line of %files is around a whole name")]
+    [InlineData(Head + "%files\n  \"a b", "line 4: a quote in a line of %files is around a whole name")]
+    [InlineData(Head + "%files\n  \"\" c", "line 4: a quote in a line of %files is around a whole name")]
+    [InlineData(
+        Head + "%post\nboot\u017ftrap: docker\nFrom: evil/x",
+        "line 4: a line that begins with 'Bootstrap:' begins a stage"
+    )]
     [InlineData(Head + "%files\n  a b c", "line 4: a line of %files is a source and perhaps a destination")]
     [InlineData(Head + "%files from build\n  /a", "line 3: there is no stage 'build' before this one")]
     [InlineData(Head + "%files of build\n  /a", "line 3: write %files or %files from STAGE")]
@@ -141,6 +155,37 @@ public sealed class DefinitionTests
         );
         Assert.False(Definition.TryParse(Head + "%post\n  {{ A }}", args, out _, out var fault));
         Assert.Contains("has a line break", fault);
+    }
+
+    [Theory]
+    [InlineData("%post\n{{ A }}\nFrom: evil/x\n")]
+    [InlineData("%labels\n{{A}} docker\n")]
+    public void A_value_cannot_bring_a_stage_with_it(string sections)
+    {
+        foreach (var value in new[] { "Bootstrap: docker", "bootSTRAP:", "boot\u017ftrap:" })
+        {
+            var args = DefinitionArguments.For(
+                new Dictionary<string, string> { ["A"] = value },
+                Platform.LinuxAmd64,
+                null
+            );
+            Assert.False(Definition.TryParse(Head + sections, args, out _, out var fault));
+            Assert.Contains("line 4: a line that begins with 'Bootstrap:' begins a stage", fault);
+            Assert.True(Definition.TryParse(Head + "%post\n  echo {{ A }}\n", args, out _, out _));
+        }
+    }
+
+    [Fact(Timeout = 20_000)]
+    public async Task A_line_of_very_many_uses_is_read_in_its_own_length()
+    {
+        var args = DefinitionArguments.For(new Dictionary<string, string> { ["A"] = "" }, Platform.LinuxAmd64, null);
+        // What looks like the beginning of a comment, and is none.
+        var line = string.Concat(Enumerable.Repeat("#!{{A}}", 150_000));
+        var definition = await Task.Run(
+            () => Definition.Parse(Head + "%post\n" + line, args),
+            TestContext.Current.CancellationToken
+        );
+        Assert.Equal(300_000, definition.Stages[0].Section("post")!.Body.TrimEnd('\n').Length);
     }
 
     [Fact]
