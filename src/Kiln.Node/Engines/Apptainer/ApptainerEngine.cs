@@ -38,6 +38,16 @@ internal sealed class ApptainerEngine(ApptainerProbe probe, StoreBuild store) : 
         }
 
         var (definition, stage) = Read(task, recipe);
+        if (
+            !probe.Debootstrap
+            && definition.Needed(stage).Any(i => definition.Stages[i].Agent == BootstrapAgents.Debootstrap)
+        )
+        {
+            throw new FormatException(
+                "'Bootstrap: debootstrap' needs debootstrap, which is not installed beside this node's Apptainer"
+            );
+        }
+
         return definition.Bases(stage, task.Platform);
     }
 
@@ -64,7 +74,7 @@ internal sealed class ApptainerEngine(ApptainerProbe probe, StoreBuild store) : 
             Programs = probe.Programs,
             FinalBase = plan.FinalBase,
             Display = plan.Display,
-            ExitCode = () => lines.ExitCode,
+            Failure = () => lines.Failure,
         };
         var result = await store.RunAsync(task, recipe, output, listener, cancel);
         return result.Config is { } config

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Kiln.Node.Engines.Buildah;
 
 namespace Kiln.Node.Engines.Apptainer;
 
@@ -9,11 +10,12 @@ namespace Kiln.Node.Engines.Apptainer;
 /// </summary>
 internal sealed partial class ApptainerLines(IReadOnlyList<PlannedStep> steps)
 {
+    private const string Fatal = "FATAL:";
     private int _stage = 1;
     private bool _copying;
 
-    /// <summary>The exit code of the script that failed; null where Apptainer told of none.</summary>
-    public int? ExitCode { get; private set; }
+    /// <summary>What Apptainer has said of its end; null where it said nothing.</summary>
+    public ToldFailure? Failure { get; private set; }
 
     public string Translate(string line)
     {
@@ -24,9 +26,14 @@ internal sealed partial class ApptainerLines(IReadOnlyList<PlannedStep> steps)
             return line;
         }
 
-        if (text.StartsWith("FATAL:", StringComparison.Ordinal) && Exit().Match(text) is { Success: true } exit)
+        if (text.StartsWith(Fatal, StringComparison.Ordinal))
         {
-            ExitCode = int.Parse(exit.Groups["code"].Value, CultureInfo.InvariantCulture);
+            Failure = new ToldFailure(
+                text[Fatal.Length..].Trim(),
+                Exit().Match(text) is { Success: true } exit
+                    ? int.Parse(exit.Groups["code"].Value, CultureInfo.InvariantCulture)
+                    : null
+            );
         }
 
         var section = Message().Match(text) switch

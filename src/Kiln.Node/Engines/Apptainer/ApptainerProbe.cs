@@ -12,12 +12,16 @@ namespace Kiln.Node.Engines.Apptainer;
 /// <param name="Binds">What it expects to find.</param>
 internal sealed record ApptainerProbe(string Name, string Programs, IReadOnlyList<JailBind> Binds)
 {
+    /// <summary>Whether <c>Bootstrap: debootstrap</c> has what it calls.</summary>
+    public bool Debootstrap { get; init; }
+
     // What engine.sh calls beside Apptainer and the shell.
     private const string Script = """
-        for p in buildah tar find sort comm grep sed xargs sha256sum chroot mount unsquashfs; do
+        for p in buildah tar find sort comm grep sed xargs sha256sum chroot mount realpath getcap unsquashfs; do
             command -v $p >/dev/null || { echo "kiln-missing $p"; exit 1; }
         done
         buildah --version >/dev/null || { echo "kiln-missing a buildah that starts"; exit 1; }
+        ! command -v debootstrap >/dev/null || echo kiln-debootstrap
         apptainer buildcfg
         """;
 
@@ -33,12 +37,13 @@ internal sealed record ApptainerProbe(string Name, string Programs, IReadOnlyLis
     )
     {
         var programs = Path.GetFullPath(root ?? "/");
-        if (root is null ? Sandbox.Programs.Find("apptainer") is null : !IsIn(programs))
+        // The jail knows no /usr/local: what is installed there has its configuration there too.
+        if (!IsIn(programs))
         {
             return (
                 null,
                 root is null
-                    ? "Apptainer is not installed (or name a root file system that has it with --apptainer-root)"
+                    ? "Apptainer is not installed in /usr/bin (or name a root file system that has it there with --apptainer-root)"
                     : $"there is no Apptainer in {programs}/usr/bin, which --apptainer-root names"
             );
         }
@@ -61,7 +66,14 @@ internal sealed record ApptainerProbe(string Name, string Programs, IReadOnlyLis
         var missing = said.Split('\n').FirstOrDefault(l => l.StartsWith("kiln-missing ", StringComparison.Ordinal));
         var version = said.Split('\n').FirstOrDefault(l => l.StartsWith("PACKAGE_VERSION=", StringComparison.Ordinal));
         return code == 0 && version is not null
-            ? (probe with { Name = $"apptainer {version["PACKAGE_VERSION=".Length..].Trim()}" }, null)
+            ? (
+                probe with
+                {
+                    Name = $"apptainer {version["PACKAGE_VERSION=".Length..].Trim()}",
+                    Debootstrap = said.Split('\n').Contains("kiln-debootstrap"),
+                },
+                null
+            )
             : (
                 null,
                 missing is null

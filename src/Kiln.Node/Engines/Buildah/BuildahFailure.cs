@@ -3,6 +3,11 @@ using Kiln.Node.Sandbox;
 
 namespace Kiln.Node.Engines.Buildah;
 
+/// <summary>What an engine said of a build's end.</summary>
+/// <param name="Error">The cause.</param>
+/// <param name="ExitCode">The exit code of the recipe's own script that failed; null where it was something else.</param>
+internal sealed record ToldFailure(string Error, int? ExitCode);
+
 /// <summary>Turns a buildah run that did not succeed into a result that helps.</summary>
 internal static class BuildahFailure
 {
@@ -16,14 +21,16 @@ internal static class BuildahFailure
     // while anything else (page migration, reclaim) holds a page of it, which passes, and has nothing to do with the recipe.
     private static readonly string[] _notStarted = ["Close_Fd sealing memfd copy: ", "Error sealing memfd copy: "];
 
-    public static EngineResult Explain(JailExit exit, BuildahOutput output)
+    /// <param name="told">What another engine than buildah said of the end.</param>
+    public static EngineResult Explain(JailExit exit, BuildahOutput output, ToldFailure? told = null)
     {
         if (exit.Exceeded is { } limit)
         {
             return Result(FailureReasons.LimitExceeded, $"{limit}; it was ended{At(output)}", null, output);
         }
 
-        if (exit.Code is Killed or Terminated && output.Error is null)
+        // A script's own 'exit 137' is no kill: whoever tells of an error was not killed.
+        if (exit.Code is Killed or Terminated && output.Error is null && told is null)
         {
             return Result(
                 FailureReasons.SystemError,
@@ -33,7 +40,7 @@ internal static class BuildahFailure
             );
         }
 
-        var error = output.Error ?? "";
+        var error = told?.Error ?? output.Error ?? "";
         if (error.Contains("no space left on device", StringComparison.Ordinal))
         {
             return Result(FailureReasons.SystemError, $"the build node's disk is full{At(output)}", null, output);
@@ -44,10 +51,13 @@ internal static class BuildahFailure
             return Result(FailureReasons.SystemError, $"the engine could not start{At(output)}: {line}", null, output);
         }
 
-        var ran = error.Contains("building at STEP \"RUN", StringComparison.Ordinal) || exit.Code != 125;
+        var code = told?.ExitCode ?? exit.Code;
+        var ran = told is null
+            ? error.Contains("building at STEP \"RUN", StringComparison.Ordinal) || exit.Code != 125
+            : told.ExitCode is not null;
         return ran
-            ? Result(FailureReasons.RecipeError, $"{Step(output)} exited with {exit.Code}", exit.Code, output)
-            : Result(FailureReasons.RecipeError, $"{Step(output)} failed: {Short(error)}", exit.Code, output);
+            ? Result(FailureReasons.RecipeError, $"{Step(output)} exited with {code}", code, output)
+            : Result(FailureReasons.RecipeError, $"{Step(output)} failed: {Short(error)}", code, output);
     }
 
     private static EngineResult Result(string reason, string what, int? code, BuildahOutput output)

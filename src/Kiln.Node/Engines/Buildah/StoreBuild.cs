@@ -33,8 +33,8 @@ internal sealed record StoreRecipe
     /// <summary>Puts the recipe's own names back into a text.</summary>
     public required Func<string, string> Display { get; init; }
 
-    /// <summary>The exit code of what failed, where the command's own says less.</summary>
-    public Func<int?> ExitCode { get; init; } = () => null;
+    /// <summary>What the command has told of its end, where its exit code says less.</summary>
+    public Func<ToldFailure?> Failure { get; init; } = () => null;
 }
 
 /// <summary>
@@ -115,7 +115,7 @@ internal sealed class StoreBuild(BuildahProbe probe, Jail jail, BaseStores bases
 
         if (exit.Exceeded is not null || exit.Code != 0)
         {
-            return BuildahFailure.Explain(exit with { Code = recipe.ExitCode() ?? exit.Code }, output);
+            return BuildahFailure.Explain(exit, output, recipe.Failure());
         }
 
         listener.Phase(BuildPhases.Pushing);
