@@ -19,7 +19,7 @@ public sealed class DefinitionBuildTests(Machine machine, ApptainerServer server
             GREETING=hello
 
         %files
-            greeting.txt /opt/app/
+            "a greeting.txt" '/opt/app/greeting.txt'
         %files from tools
             /tools/tool /opt/app/bin/tool
 
@@ -52,7 +52,7 @@ public sealed class DefinitionBuildTests(Machine machine, ApptainerServer server
     {
         server.NeedsApptainer();
         var busybox = BaseImages.Push(machine, server, BaseImages.Busybox(machine), "library/busybox:1");
-        Write("rich", "greeting.txt", "a greeting\n");
+        Write("rich", "a greeting.txt", "a greeting\n");
         Write("rich", "tools/tool", "#!/bin/sh\necho \"$APP has $(cat $APP/greeting.txt) and $1, not $2\"\n");
         var header = $"Bootstrap: docker\nFrom: {busybox}";
         var file = Write("rich", "app.def", Rich.Replace("BASE_HEADER", header, StringComparison.Ordinal));
@@ -121,13 +121,86 @@ public sealed class DefinitionBuildTests(Machine machine, ApptainerServer server
         var post = await BuildAsync(
             "def/bad",
             "1",
-            head + "%post\n  echo so far\n  sh -c 'exit 7'\n  echo not reached\n"
+            head + "%post\n  echo so far\n  sh -c 'exit 137'\n  echo not reached\n"
         );
         Assert.Equal("recipe-error", Builds.Text(post["result"] ?? post, "reason"));
-        Assert.Contains("step 2/3 (%post) exited with 7", post.ToString(), StringComparison.Ordinal);
+        Assert.Contains("step 2/3 (%post) exited with 137", post.ToString(), StringComparison.Ordinal);
         var test = await BuildAsync("def/bad", "1", head + "%test\n  exit 9\n");
         Assert.Contains("(%test) exited with 9", test.ToString(), StringComparison.Ordinal);
+        var stray = Write("out", "app.def", head + "%files\n  data /data\n");
+        machine.RunAsUser("ln", "-s", "/etc", machine.In("out/data")).Ok();
+        Assert.Contains(
+            "%files data: ./data leads out of the build's context",
+            Everything(
+                machine.RunKiln("build", "--progress", "plain", "-t", $"{server.Host}/def/bad:1", stray).Exits(1)
+            ),
+            StringComparison.Ordinal
+        );
         Assert.Equal(System.Net.HttpStatusCode.NotFound, await Builds.ManifestStatusAsync(server, "def/bad", "1"));
+    }
+
+    [Fact]
+    public async Task An_image_has_the_environment_that_its_definition_says_and_with_a_source_date_the_same_digest_again()
+    {
+        server.NeedsApptainer();
+        var busybox = BaseImages.Push(machine, server, BaseImages.Busybox(machine), "library/busybox:1");
+        const string odd = "say \"hi\" to $HOME and $(id)";
+        await Builds.BuildOkAsync(
+            server,
+            "def/odd",
+            "tag=1",
+            $"FROM {busybox}\nENV QUOTE=\"{odd.Replace("\"", "\\\"").Replace("$", "\\$")}\" ONCE=base GONE=1\n"
+        );
+        // Without a program in it, and read once only.
+        var environment =
+            $"Bootstrap: docker\nFrom: {server.Host}/def/odd:1\n%environment\n  export PATH=/opt/app/bin ONCE=more-$ONCE APP=\"$QUOTE!\"\n"
+            + "  unset GONE\n%runscript\n  echo \"$APP $PATH $ONCE ${GONE-gone}\"\n";
+        var first = await BuildAsync("def/env", "1&sourcedate=1700000000&cache=none", environment);
+        var second = await BuildAsync("def/env", "1&sourcedate=1700000000&cache=none", environment);
+        Assert.NotEqual(first["tasks"]![0]!["execution"]!.ToString(), second["tasks"]![0]!["execution"]!.ToString());
+        Assert.Equal(await ProductAsync(first), await ProductAsync(second));
+        var (_, config) = await ImageAsync("def/env", "1");
+        var variables = config["Env"]!.AsArray().Select(v => v!.ToString()).ToList();
+        Assert.Contains("QUOTE=" + odd, variables);
+        Assert.Contains($"APP={odd}!", variables);
+        Assert.Contains("ONCE=more-base", variables);
+        Assert.Contains("PATH=/opt/app/bin", variables);
+        Assert.DoesNotContain(variables, v => v.StartsWith("GONE", StringComparison.Ordinal));
+        var said = $"{odd}! /opt/app/bin more-base gone\n";
+        Assert.Equal(said, Builds.RunImage(machine, $"{server.Host}/def/env:1"));
+        Assert.Contains(
+            "the same digest",
+            machine.RunKiln("verify", $"{server.Host}/def/env@{await ProductAsync(first)}", "--rebuild").Ok().Output,
+            StringComparison.Ordinal
+        );
+
+        // What stands on it starts what it starts, or what a recipe between the two says.
+        var over = await BuildAsync(
+            "def/over",
+            "1",
+            $"Bootstrap: docker\nFrom: {server.Host}/def/env:1\n%labels\n  a b\n"
+        );
+        await Builds.SucceededAsync(server, over);
+        Assert.Equal(said, Builds.RunImage(machine, $"{server.Host}/def/over:1"));
+        await Builds.BuildOkAsync(
+            server,
+            "def/other",
+            "tag=1",
+            $"FROM {server.Host}/def/env:1\nENTRYPOINT [\"/bin/echo\", \"another\"]\n"
+        );
+        // A shell of the image that cannot read the environment: that is said, and no reason not to start.
+        var broken = Write(
+            "broken",
+            "app.def",
+            $"Bootstrap: docker\nFrom: {server.Host}/def/other:1\n%environment\n  list=(a b)\n"
+        );
+        var built = machine.RunKiln("build", "--progress", "plain", "-t", $"{server.Host}/def/broken:1", broken).Ok();
+        Assert.Contains(
+            "came to no end with the definition's environment",
+            Everything(built),
+            StringComparison.Ordinal
+        );
+        Assert.Equal("another\n", Builds.RunImage(machine, $"{server.Host}/def/broken:1"));
     }
 
     [Fact]
@@ -164,6 +237,12 @@ public sealed class DefinitionBuildTests(Machine machine, ApptainerServer server
         );
         Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync());
         return await Builds.WaitAsync(server, answer.Headers.Location!.ToString());
+    }
+
+    private async Task<string> ProductAsync(JsonNode job)
+    {
+        await Builds.SucceededAsync(server, job);
+        return job["result"]!["outputs"]![0]!["manifest"]!["digest"]!.ToString();
     }
 
     private async Task<(JsonNode Manifest, JsonNode Config)> ImageAsync(string repository, string tag)

@@ -102,8 +102,9 @@ internal sealed class DefinitionPlan
         File("body.def", Sources(stage) + Header(stage) + Text(stage, body));
         File("body.key", $"{_common}{Identity(stage)}\n{Text(stage, body)}");
         File("meta.def", "Bootstrap: localimage\nFrom: /build/work/stage\n\n" + Text(stage, MetaSections));
-        File("meta.key", $"{Text(stage, MetaSections)}\n{_task.Recipe}");
-        File("files", string.Concat(ContextPaths(stage).Select(p => p + "\n")));
+        File("meta.key", $"{Text(stage, MetaSections)}\n{Labels(stage)}\n{_task.Recipe}");
+        File("files", Paths(stage.Files.Where(f => f.Stage is null).SelectMany(f => f.Items.Select(i => i.Source))));
+        File("local", Paths(stage.Agent == BootstrapAgents.LocalImage ? [stage.From] : []));
         File("from", string.Concat(Sourced(stage).Select(s => $"{s.Number}\n")));
         File("Singularity", _task.Recipe);
         File("labels.sed", Labels(stage));
@@ -140,8 +141,12 @@ internal sealed class DefinitionPlan
                 )
         );
 
-        bool Has(string section) => stage.Section(section) is not null;
+        // Of files Apptainer tells when it copies the first one.
+        bool Has(string section) =>
+            section == "files" ? stage.Files.Any(f => f.Items.Count > 0) : stage.Section(section) is not null;
     }
+
+    private static string Paths(IEnumerable<string> paths) => string.Concat(paths.Select(p => p + "\n"));
 
     private static string Numbers(IEnumerable<PlannedStep> steps) => string.Concat(steps.Select(s => $"{s.Number}\n"));
 
@@ -149,7 +154,11 @@ internal sealed class DefinitionPlan
         string.Concat(
             stage
                 .Sections.Where(s => names.Contains(s.Name, StringComparer.Ordinal))
-                .Select(s => $"%{s.Name} {s.Arguments}".TrimEnd() + "\n" + s.Body.TrimEnd('\n') + "\n\n")
+                .Select(s =>
+                    s.Name == "files"
+                        ? DefinitionFiles.Of(s).Text + "\n"
+                        : $"%{s.Name} {s.Arguments}".TrimEnd() + "\n" + s.Body.TrimEnd('\n') + "\n\n"
+                )
         );
 
     // The stages that files come from, as stages that are what has been built of them already.
@@ -159,10 +168,13 @@ internal sealed class DefinitionPlan
                 .Select(s => $"Bootstrap: localimage\nFrom: /build/work/stage-{s.Number}\nStage: {s.Stage.Name}\n\n")
         );
 
-    private IEnumerable<(DefinitionStage Stage, int Number)> Sourced(DefinitionStage stage) =>
-        _stages
+    private IEnumerable<(DefinitionStage Stage, int Number)> Sourced(DefinitionStage stage)
+    {
+        var names = stage.Files.Select(f => f.Stage).ToHashSet(StringComparer.Ordinal);
+        return _stages
             .Select((s, i) => (Stage: s, Number: i + 1))
-            .Where(s => s.Stage.Name is { } name && stage.Files.Any(f => f.Stage == name));
+            .Where(s => s.Stage.Name is { } name && names.Contains(name));
+    }
 
     private string Header(DefinitionStage stage) =>
         stage.Agent switch
@@ -185,12 +197,6 @@ internal sealed class DefinitionPlan
                 stage.Header.OrderBy(h => h.Key, StringComparer.Ordinal).Select(h => $"{h.Key}: {h.Value}")
             ),
         };
-
-    private static IEnumerable<string> ContextPaths(DefinitionStage stage)
-    {
-        var files = stage.Files.Where(f => f.Stage is null).SelectMany(f => f.Items.Select(i => i.Source));
-        return stage.Agent == BootstrapAgents.LocalImage ? files.Prepend(stage.From) : files;
-    }
 
     // labels.json tells of the header; that of the second run is not what the definition says.
     private static string Labels(DefinitionStage stage) => Label("bootstrap", stage.Agent) + Label("from", stage.From);

@@ -30,34 +30,51 @@ internal static class ProductConfig
             runtime.Remove("Cmd");
         }
 
-        SetEnvironment(runtime, build.Read(MaxBytes, "meta", "env") ?? []);
+        SetEnvironment(runtime, build.Read(MaxBytes, "meta", "env") ?? [], build.Read(MaxBytes, "meta", "unset") ?? []);
         SetLabels(runtime, build.Read(MaxBytes, "meta", "labels.json"), labels);
         return Encoding.UTF8.GetBytes(root.ToJsonString());
     }
 
-    private static void SetEnvironment(JsonObject runtime, byte[] environment)
+    // What the definition changes; the rest is, and stays written, as the base's config has it.
+    private static void SetEnvironment(JsonObject runtime, byte[] changed, byte[] unset)
     {
-        var said = Encoding
-            .UTF8.GetString(environment)
-            .Split('\0', StringSplitOptions.RemoveEmptyEntries)
-            .Select(v => v.Split('=', 2))
-            .Where(v => v is [{ Length: > 0 }, _] && !NotOurs.Contains(v[0], StringComparer.Ordinal))
-            .ToDictionary(v => v[0], v => v[1], StringComparer.Ordinal);
-        foreach (var variable in (runtime["Env"] as JsonArray ?? []).Select(v => v?.ToString().Split('=', 2)))
+        var said = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        foreach (var variable in Entries(changed).Select(v => v.Split('=', 2)))
         {
-            if (variable is [var name, var value])
+            if (variable is [{ Length: > 0 } name, var value] && !NotOurs.Contains(name, StringComparer.Ordinal))
             {
-                said.TryAdd(name, value);
+                // What is there twice was not written by engine.sh; a build may write what it likes.
+                said[name] = value;
             }
         }
 
-        if (said.Count > 0)
+        var gone = Entries(unset).Except(NotOurs).ToHashSet(StringComparer.Ordinal);
+        if (said.Count == 0 && gone.Count == 0)
         {
-            runtime["Env"] = new JsonArray([
-                .. said.OrderBy(v => v.Key, StringComparer.Ordinal).Select(v => (JsonNode)$"{v.Key}={v.Value}"),
-            ]);
+            return;
         }
+
+        var all = new List<string>();
+        foreach (var variable in (runtime["Env"] as JsonArray ?? []).Select(v => v?.ToString() ?? ""))
+        {
+            var name = variable.Split('=', 2)[0];
+            if (said.Remove(name, out var value))
+            {
+                all.Add($"{name}={value}");
+                gone.Add(name);
+            }
+            else if (!gone.Contains(name))
+            {
+                all.Add(variable);
+            }
+        }
+
+        all.AddRange(said.Select(v => $"{v.Key}={v.Value}"));
+        runtime["Env"] = new JsonArray([.. all.Select(v => (JsonNode)v)]);
     }
+
+    private static string[] Entries(byte[] list) =>
+        Encoding.UTF8.GetString(list).Split('\0', StringSplitOptions.RemoveEmptyEntries);
 
     private static void SetLabels(JsonObject runtime, byte[]? definition, IReadOnlyDictionary<string, string> request)
     {
@@ -90,9 +107,9 @@ internal static class ProductConfig
                     .ToList()
                 : [];
         }
-        catch (JsonException)
+        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException)
         {
-            // A build may write what it likes there.
+            // A build may write what it likes there: no JSON, a name twice, half of a surrogate pair.
             return [];
         }
     }
