@@ -18,6 +18,7 @@ internal static class Elsewhere
             ["R-11"] =
             [
                 "DefinitionTests.What_is_wrong_is_said_with_its_line",
+                "ApptainerContextTests.A_source_that_leads_out_of_the_context_is_found",
                 "DefinitionRequestTests.A_definition_that_cannot_be_built_is_refused",
                 "DefinitionBuildTests.Failing_post_and_test_are_told_and_nothing_is_published",
             ],
