@@ -84,6 +84,14 @@ internal static class Sql
         params ReadOnlySpan<(string Name, object? Value)> values
     ) => transaction.Connection!.Query(sql, map, values);
 
+    /// <summary>
+    /// The members of a JSON object of texts, as a table of <c>key</c> and <c>value</c>: the one thing for which the two
+    /// databases have no common words.
+    /// </summary>
+    /// <param name="text">An expression.</param>
+    public static string JsonMembers(this DbConnection connection, string text) =>
+        connection is NpgsqlConnection ? $"json_each_text(CAST({text} AS json))" : $"json_each({text})";
+
     public static string? TextOrNull(this DbDataReader row, int column) =>
         row.IsDBNull(column) ? null : row.GetString(column);
 

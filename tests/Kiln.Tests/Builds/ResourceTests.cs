@@ -2,7 +2,9 @@ using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
 using Kiln.BuildSpec;
+using Kiln.Server.Metadata;
 using Kiln.Tests.Registry;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Kiln.Tests.Builds;
 
@@ -90,6 +92,49 @@ public sealed class ResourceTests
 
         Assert.Equal(fits ? HttpStatusCode.Created : HttpStatusCode.NoContent, answer.StatusCode);
     }
+
+    [Fact]
+    public async Task Words_that_a_node_does_not_hear_keep_nobody_from_it()
+    {
+        await using var server = await BuildServer.StartAsync();
+        using var strange = await SubmitAsync(server, null, new JsonObject { ["queue"] = "1" });
+        await CrowdAsync(server);
+        using var asked = await SubmitAsync(
+            server,
+            new JsonObject { ["cpus"] = 1 },
+            new JsonObject { ["account"] = "a \"b\" ü", ["partition"] = "short" }
+        );
+        Assert.Equal(HttpStatusCode.Accepted, asked.StatusCode);
+        const string types =
+            ""","resources":{"cpus":8},"types":[{"backend":{"partition":["long"]}},{"backend":{"partition":["short"],"account":["*"]}},{}]""";
+
+        using var answer = await new WireNode(server.Http).ClaimAsync(offer: Offer.Replace("RESOURCES", types));
+
+        Assert.Equal(HttpStatusCode.Created, answer.StatusCode);
+        var task = JsonNode.Parse(await answer.Content.ReadAsStringAsync())!["task"]!;
+        Assert.Equal("short", (string?)task["backend"]!["partition"]);
+    }
+
+    // Makes many of the one execution that there is, each with words of its own that no other has: some with names, some
+    // with values that nobody hears.
+    private static Task CrowdAsync(BuildServer server) =>
+        server
+            .Services.GetRequiredService<Database>()
+            .WriteAsync(
+                transaction =>
+                    transaction.Run(
+                        """
+                        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+                        INSERT INTO executions (id, repository, key, shareable, requested_by, platform, recipe_type, format,
+                            task, state, queued, queue_deadline, backend)
+                        SELECT 'aa' || n.i, e.repository, 'k' || n.i, 0, 'mallory', e.platform, e.recipe_type, e.format,
+                            e.task, e.state, e.queued - 1000, e.queue_deadline,
+                            CASE n.i % 2 WHEN 0 THEN '{"partition":"' || n.i || '"}' ELSE '{"queue":"' || n.i || '"}' END
+                        FROM executions e CROSS JOIN n
+                        """
+                    ),
+                TestContext.Current.CancellationToken
+            );
 
     [Stateless]
     [Theory]

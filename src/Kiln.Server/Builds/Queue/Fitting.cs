@@ -39,7 +39,8 @@ internal static class Fitting
         List<(string, object?)> values
     )
     {
-        var backends = claim.Types is null ? [] : Backends(connection);
+        var backends = claim.Types is null ? [] : Backends(connection, claim.Types);
+        values.AddRange(backends.Select(b => (b.Parameter, (object?)b.Text)));
         var types = claim.Types ?? [new OfferedType()];
         var emulated = emulation is null ? "" : " OR " + Emulated(emulation, values);
         var one = types.Select((type, i) => $"({OfType(claim, type, emulated, backends, Name(i), values)})");
@@ -69,7 +70,7 @@ internal static class Fitting
         LeaseClaim claim,
         OfferedType type,
         string emulated,
-        List<(string Text, Dictionary<string, string> Backend)> backends,
+        List<Words> backends,
         string number,
         List<(string, object?)> values
     )
@@ -95,8 +96,8 @@ internal static class Fitting
             return fits;
         }
 
-        var heard = backends.FindAll(b => type.Unheard(b.Backend) is null).ConvertAll(b => b.Text);
-        return $"{fits} AND (e.backend = '' OR e.backend IN ({List($"backend{number}_", heard, values)}))";
+        var heard = backends.FindAll(b => type.Unheard(b.Backend) is null).ConvertAll(b => "@" + b.Parameter);
+        return $"{fits} AND e.backend IN ({string.Join(", ", ["''", .. heard])})";
     }
 
     private static string Emulated(AllowedEmulation emulation, List<(string, object?)> values)
@@ -108,20 +109,57 @@ internal static class Fitting
             """;
     }
 
-    private static List<(string Text, Dictionary<string, string> Backend)> Backends(DbConnection connection) =>
-        connection.Query(
+    // What is asked for of back ends, those first that were first. Anybody may ask for words that nobody hears: they are left
+    // out before they are counted, so that they keep nobody else's out.
+    private static List<Words> Backends(DbConnection connection, IReadOnlyList<OfferedType> types)
+    {
+        var values = new List<(string, object?)>();
+        var heard = types
+            .SelectMany(type => type.Backend ?? new Dictionary<string, IReadOnlyList<string>>())
+            .GroupBy(word => word.Key, word => word.Value, StringComparer.Ordinal)
+            .Select(word => (Name: word.Key, Has: word.SelectMany(v => v).Distinct(StringComparer.Ordinal).ToList()))
+            .Where(word => word.Has.Count > 0)
+            .Select((word, i) => Heard(word.Name, word.Has, Name(i), values))
+            .ToList();
+        if (heard.Count == 0)
+        {
+            return [];
+        }
+
+        var texts = connection.Query(
             $"""
-            SELECT DISTINCT backend FROM executions
-            WHERE state = 'queued' AND finished IS NULL AND backend <> '' LIMIT {MaxBackends}
+            SELECT b.backend FROM (
+                SELECT backend, MIN(queued) AS first FROM executions
+                WHERE state = 'queued' AND finished IS NULL AND backend <> '' GROUP BY backend
+            ) b
+            WHERE NOT EXISTS (SELECT 1 FROM {connection.JsonMembers("b.backend")} w WHERE NOT ({string.Join(
+                " OR ",
+                heard
+            )}))
+            ORDER BY b.first, b.backend LIMIT {MaxBackends}
             """,
-            row =>
-                (
-                    row.GetString(0),
-                    new Dictionary<string, string>(
-                        JsonSerializer.Deserialize(row.GetString(0), BuildJson.Default.SortedDictionaryStringString)!
-                    )
-                )
+            row => row.GetString(0),
+            [.. values]
         );
+        return [.. texts.Select((text, i) => new Words("backend" + Name(i), text, Read(text)))];
+    }
+
+    // One word, with what of its values any of the types has.
+    private static string Heard(string word, IReadOnlyList<string> has, string number, List<(string, object?)> values)
+    {
+        values.Add(("word" + number, word));
+        var any = has.Contains(OfferedType.Any, StringComparer.Ordinal);
+        return any
+            ? $"w.key = @word{number}"
+            : $"w.key = @word{number} AND w.value IN ({List($"word{number}_", has, values)})";
+    }
+
+    private static Dictionary<string, string> Read(string text) =>
+        new(JsonSerializer.Deserialize(text, BuildJson.Default.SortedDictionaryStringString)!, StringComparer.Ordinal);
+
+    /// <param name="Parameter">By which conditions refer to the text.</param>
+    /// <param name="Text">As the column has it.</param>
+    private sealed record Words(string Parameter, string Text, Dictionary<string, string> Backend);
 
     private static string Name(int number) => number.ToString(CultureInfo.InvariantCulture);
 }
