@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using System.Text.RegularExpressions;
 using Kiln.BuildSpec;
 using Kiln.Client.Registry;
 using Kiln.Client.Transport;
@@ -20,7 +21,7 @@ public sealed record LogPiece(long Received, bool Took, bool Full);
 /// The lease protocol over HTTP, as a build node speaks it. For claims the client's credentials are the node's, for all
 /// else the lease's.
 /// </summary>
-public sealed class LeaseClient(RegistryClient registry)
+public sealed partial class LeaseClient(RegistryClient registry)
 {
     private const int MaxAnswerBytes = 16 << 20;
     private readonly RegistryTransport _transport = registry.Transport;
@@ -54,7 +55,20 @@ public sealed class LeaseClient(RegistryClient registry)
             Content = _ => Json(body),
         };
         var (response, answer) = await _transport.SendAndReadAsync(call, MaxAnswerBytes, cancel);
-        return response.StatusCode == HttpStatusCode.NoContent ? null : Read(answer, BuildJson.Default.Lease, call);
+        if (response.StatusCode == HttpStatusCode.NoContent)
+        {
+            return null;
+        }
+
+        var lease = Read(answer, BuildJson.Default.Lease, call);
+        // Nodes call folders and jobs by it.
+        return LeaseId().IsMatch(lease.Id)
+            ? lease
+            : throw new RegistryException(
+                RegistryFault.Broken,
+                call.Action,
+                "what it gave is no id of a lease: that is up to 128 letters, digits and . _ -, the first no dot"
+            );
     }
 
     public async Task<LeaseHeartbeatReply> HeartbeatAsync(
@@ -146,6 +160,9 @@ public sealed class LeaseClient(RegistryClient registry)
             ? last + 1
             : 0;
     }
+
+    [GeneratedRegex(@"\A[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\z", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex LeaseId();
 
     private static ByteArrayContent Json(byte[] body) =>
         new(body) { Headers = { ContentType = new MediaTypeHeaderValue(MediaTypes.Json) } };

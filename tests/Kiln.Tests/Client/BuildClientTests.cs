@@ -56,6 +56,47 @@ public sealed class BuildClientTests
         Assert.All(registry.Requests, r => Assert.Equal("GET /v2/a/_build/v1/jobs/j1/logs?task=t1", r));
     }
 
+    [Theory]
+    [InlineData("06e1c0zjq3_A.b-c", true)]
+    [InlineData("", false)]
+    [InlineData("..", false)]
+    [InlineData(".l1", false)]
+    [InlineData("../../home/alice/.ssh", false)]
+    [InlineData("/etc", false)]
+    [InlineData("l 1", false)]
+    [InlineData("l1\n", false)]
+    public async Task A_lease_is_called_what_a_folder_can_be_called(string id, bool taken)
+    {
+        await using var registry = await TestRegistry.StartAsync();
+        registry.Intercept = async http =>
+        {
+            var lease = JsonSerializer.SerializeToNode(Node.NodeSamples.Lease, BuildJson.Default.Lease)!;
+            lease["id"] = id;
+            http.Response.StatusCode = 201;
+            await http.Response.WriteAsync(lease.ToJsonString());
+            return true;
+        };
+        using var client = registry.Client();
+        var offer = new LeaseClaim
+        {
+            Node = "n",
+            Platforms = ["linux/amd64"],
+            Recipes = [RecipeTypes.Dockerfile],
+            Outputs = [BuildOutput.Oci],
+        };
+        var claim = new LeaseClient(client).ClaimAsync(registry.Host, offer, TimeSpan.Zero, "k", Cancel);
+
+        if (taken)
+        {
+            Assert.Equal(id, (await claim)!.Id);
+            return;
+        }
+
+        var fault = await Assert.ThrowsAsync<RegistryException>(() => claim);
+        Assert.Equal(RegistryFault.Broken, fault.Fault);
+        Assert.Contains("no id of a lease", fault.Why, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_stream_that_never_brings_anything_is_given_up()
     {
