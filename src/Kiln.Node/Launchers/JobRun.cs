@@ -1,7 +1,9 @@
+using System.Security.Cryptography;
 using System.Text;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Architectures;
 using Kiln.Client;
+using Kiln.Node.Deriving;
 using Kiln.Node.Remote;
 using Kiln.Oci;
 using Microsoft.Extensions.Logging;
@@ -25,7 +27,9 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
     public async Task RunAsync(CancellationToken timeUp, CancellationToken stop)
     {
         var root = handover.Scratch ?? variable("TMPDIR") ?? Path.GetTempPath();
-        using var scratch = new JobScratch(root, Prefix + handover.Lease.Id);
+        // Jobs' names are seen by everybody: a name that follows from one could be taken by others before the job begins.
+        var name = $"{Prefix}{handover.Lease.Id}-{RandomNumberGenerator.GetHexString(12, lowercase: true)}";
+        using var scratch = new JobScratch(root, name);
         var options = new NodeOptions
         {
             Directory = scratch.Directory,
@@ -79,7 +83,7 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
         var lease = handover.Lease;
         await SayWhereAsync(coordinator, stop);
         var abilities = await launcher.PrepareAsync(stop);
-        if (Unfit(abilities, lease.Task.Platform) is { } why)
+        if (Unfit(abilities, lease.Task) is { } why)
         {
             await coordinator.CompleteAsync(
                 lease,
@@ -120,12 +124,17 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
         return $"{(job is null ? "a job" : $"job {job}")} on {variable("SLURMD_NODENAME") ?? Environment.MachineName}{partition}, type {handover.Type}";
     }
 
-    private static string? Unfit(NodeAbilities abilities, Platform wanted) =>
+    internal static string? Unfit(NodeAbilities abilities, LeaseTask task) =>
         abilities.Unavailable
         ?? (
-            abilities.Platforms.Any(p => PlatformLevels.Builds(p, wanted))
-                ? null
-                : $"it is {string.Join(", ", abilities.Platforms)}, not {wanted}; the type names the wrong machines"
+            // Nothing of a finished image is run, so that any machine will do that has the programs.
+            task.RecipeType == RecipeTypes.Image
+                ? abilities.Outputs.Contains(task.Format)
+                    ? null
+                    : $"it makes no {task.Format} of images: {Squashfs.Program} is not there, which all machines of a node need where one has it"
+                : abilities.Platforms.Any(p => PlatformLevels.Builds(p, task.Platform))
+                    ? null
+                    : $"it is {string.Join(", ", abilities.Platforms)}, not {task.Platform}; the type names the wrong machines"
         );
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The log of the build does not say where it runs: {Why}")]

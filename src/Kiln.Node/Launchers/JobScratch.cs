@@ -4,8 +4,8 @@ namespace Kiln.Node.Launchers;
 
 /// <summary>
 /// A job's own directory on its machine's disk, held by a lock so that a later job knows which ones were left by jobs that
-/// were killed. The place may be open to everybody, and the name can be guessed: what is there already is not used, since
-/// it is somebody else's.
+/// were killed. The place may be open to everybody: what is there already is somebody else's and not used, so the name
+/// must be one that nobody guesses.
 /// </summary>
 internal sealed class JobScratch : IDisposable
 {
