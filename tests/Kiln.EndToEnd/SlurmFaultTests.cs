@@ -115,8 +115,8 @@ public sealed class SlurmFaultTests(SlurmSite site) : IClassFixture<SlurmSite>
 
         Assert.Equal(2, built["tasks"]![0]!["attempt"]!.GetValue<int>());
         Assert.Contains("was put back into the queue", node.Log(), StringComparison.Ordinal);
-        // The job itself would have found nothing to build.
-        Assert.NotEqual("COMPLETED", site.Slurm.Jobs().First(j => j[0] == job)[1]);
+        // The job itself would have found nothing to build, and is not even begun again.
+        await IsCanceledAsync(job);
     }
 
     [Fact]
@@ -142,6 +142,18 @@ public sealed class SlurmFaultTests(SlurmSite site) : IClassFixture<SlurmSite>
         Assert.Equal(before, site.Slurm.Jobs().Count);
         Assert.Contains("2 builds of an earlier process", node.Log(), StringComparison.Ordinal);
         await SlurmSite.LeavesNothingAsync(node);
+    }
+
+    // Cancelled, and maybe forgotten since.
+    private async Task IsCanceledAsync(string job)
+    {
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+        string? state;
+        while ((state = site.Slurm.Jobs().FirstOrDefault(j => j[0] == job)?[1]) is not (null or "CANCELLED"))
+        {
+            Assert.NotEqual("COMPLETED", state);
+            await Task.Delay(TimeSpan.FromMilliseconds(200), patience.Token);
+        }
     }
 
     private async Task WaitForAttemptAsync(string href, int attempt, Action meanwhile)

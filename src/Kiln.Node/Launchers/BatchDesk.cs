@@ -16,6 +16,10 @@ internal sealed partial class BatchDesk(
 )
 {
     private const int MaxCancels = 100;
+    private const string NotSubmitted = "it was not submitted yet";
+
+    // For how many intervals a batch system may show as waiting what has begun.
+    private const int Tardiness = 30;
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(15);
     private static readonly TimeSpan LaterPause = TimeSpan.FromSeconds(10);
 
@@ -46,27 +50,30 @@ internal sealed partial class BatchDesk(
             ticket.CancelWanted = true;
             if (ticket is { Job: null, DoubtfulSince: null })
             {
-                ticket.Finish(BatchEndKind.Canceled, "it was not submitted yet");
+                ticket.Finish(BatchEndKind.Canceled, NotSubmitted);
             }
         }
 
         _wake.Writer.TryWrite(true);
     }
 
-    /// <summary>Nobody waits for its end any more. A cancel that was asked for is still sent.</summary>
+    /// <summary>Nobody waits for its end any more. A cancel that was asked for, by whomever, is still sent.</summary>
     public void Leave(BatchTicket ticket)
     {
         lock (_lock)
         {
-            if (ticket is { CancelWanted: true, CancelSent: false, End: null })
+            ticket.Finish(BatchEndKind.Canceled, "");
+            if (!IsOwed(ticket))
             {
-                ticket.Finish(BatchEndKind.Canceled, "");
-                return;
+                _tickets.Remove(ticket);
             }
-
-            _tickets.Remove(ticket);
         }
     }
+
+    // Whether a cancel is still to be sent. Where nobody knows whether there is a job, one list tells.
+    private static bool IsOwed(BatchTicket ticket) =>
+        ticket is { CancelWanted: true, CancelSent: false }
+        && (ticket.Job is not null || ticket.DoubtfulSince is not null);
 
     public async Task RunAsync(CancellationToken stop)
     {
@@ -109,7 +116,7 @@ internal sealed partial class BatchDesk(
         lock (_lock)
         {
             var now = time.GetUtcNow();
-            _tickets.RemoveAll(t => t.End is not null && (!t.CancelWanted || t.CancelSent || t.Job is null));
+            _tickets.RemoveAll(t => t.End is not null && !IsOwed(t));
             var cancels = _tickets.Where(t =>
                 t is { CancelWanted: true, CancelSent: false, Job: not null } && t.CancelNotBefore <= now
             );
@@ -118,7 +125,8 @@ internal sealed partial class BatchDesk(
                 return (stop => CancelAsync(ended, stop), default);
             }
 
-            var open = _tickets.FindAll(t => t.End is null);
+            // What has ended is there for its cancel only, and for a list where that needs one.
+            var open = _tickets.FindAll(t => t.End is null || t.DoubtfulSince is not null);
             var known = open.FindAll(t => t.Job is not null || t.DoubtfulSince is not null);
             var every = interval * (known.Exists(t => t.Seen?.State != BatchState.Running) ? 2 : 4);
             var doubt = open.Exists(t => t.DoubtfulSince >= _listed);
@@ -146,13 +154,22 @@ internal sealed partial class BatchDesk(
 
     private async Task SubmitAsync(BatchTicket ticket, CancellationToken stop)
     {
-        // From here on it may be there, whatever becomes of the answer, and of this process.
-        ticket.DoubtfulSince = time.GetUtcNow();
+        lock (_lock)
+        {
+            if (ticket.End is not null)
+            {
+                return;
+            }
+
+            // From here on it may be there, whatever becomes of the answer, and of this process.
+            ticket.DoubtfulSince = time.GetUtcNow();
+        }
+
         var answer = await system.SubmitAsync(ticket.Order, stop);
         switch (answer.Kind)
         {
             case SubmissionKind.Accepted:
-                LogSubmitted(log, ticket.Order.Name, system.Name, answer.Text, ticket.Order.Shape.Type.Name);
+                LogSubmitted(log, ticket.Order.Name, system.Name, answer.Text, ticket.Order.Shape!.Type.Name);
                 ticket.Accept(answer.Text);
                 ticket.Say($"{system.Name} job {answer.Text} was submitted");
                 break;
@@ -161,15 +178,7 @@ internal sealed partial class BatchDesk(
                 ticket.Finish(BatchEndKind.Refused, answer.Text);
                 break;
             case SubmissionKind.Later:
-                ticket.DoubtfulSince = null;
-                if (time.GetUtcNow() - ticket.Begun > maxWait)
-                {
-                    ticket.Finish(BatchEndKind.WaitedTooLong, answer.Text);
-                    break;
-                }
-
-                ticket.NotBefore = time.GetUtcNow() + LaterPause;
-                ticket.Say($"{system.Name} takes no job now: {answer.Text}");
+                Postpone(ticket, answer.Text);
                 break;
             default:
                 ticket.DoubtfulSince = time.GetUtcNow();
@@ -177,27 +186,42 @@ internal sealed partial class BatchDesk(
         }
     }
 
+    private void Postpone(BatchTicket ticket, string why)
+    {
+        lock (_lock)
+        {
+            var now = time.GetUtcNow();
+            ticket.DoubtfulSince = null;
+            if (ticket.CancelWanted)
+            {
+                ticket.Finish(BatchEndKind.Canceled, NotSubmitted);
+            }
+            else if (now - ticket.Begun > maxWait)
+            {
+                ticket.Finish(BatchEndKind.WaitedTooLong, why);
+            }
+
+            ticket.NotBefore = now + LaterPause;
+            ticket.Say($"{system.Name} takes no job now: {why}");
+        }
+    }
+
     private async Task ListAsync(List<BatchTicket> wanted, CancellationToken stop)
     {
         var asked = time.GetUtcNow();
-        var jobs = await system.ListAsync(wanted, stop);
-        var byName = jobs.ToLookup(j => j.Name, StringComparer.Ordinal);
-        var byId = jobs.ToLookup(j => j.Id, StringComparer.Ordinal);
+        // Before it is asked: a job may begin while it answers.
+        foreach (var begun in wanted.FindAll(t => t.TakenSince is null && !t.IsUntouched()))
+        {
+            begun.TakenSince = asked;
+        }
+
+        var jobs = new BatchList(await system.ListAsync(wanted, stop));
         lock (_lock)
         {
             _listed = asked;
             foreach (var ticket in wanted)
             {
-                var named = byName[ticket.Order.Name];
-                // Submitted twice after all: the first one counts, and which one builds is settled by the hand-over. Where
-                // the one that counts is over, it may have been the other that got it.
-                var job = ticket.Job is null ? named.MinBy(j => j.Id, JobOrder) : byId[ticket.Job].FirstOrDefault();
-                if (ticket.Job is not null && job is not { IsOver: false })
-                {
-                    job = named.Where(j => !j.IsOver).MinBy(j => j.Id, JobOrder) ?? job;
-                }
-
-                if (job is not null)
+                if (jobs.Of(ticket) is { } job)
                 {
                     ticket.Accept(job.Id);
                     Judge(ticket, job);
@@ -206,26 +230,31 @@ internal sealed partial class BatchDesk(
                 {
                     ticket.IsMissing = true;
                 }
-                else if (!ticket.IsUntouched())
-                {
-                    ticket.Finish(BatchEndKind.Lost, "");
-                }
-                else if (ticket.CancelWanted)
-                {
-                    ticket.Finish(BatchEndKind.Canceled, "it was not submitted yet");
-                }
                 else
                 {
-                    ticket.DoubtfulSince = null;
+                    Settle(ticket);
                 }
             }
         }
     }
 
-    // The older of two jobs has the shorter or smaller number.
-    private static readonly Comparer<string> JobOrder = Comparer<string>.Create(
-        (a, b) => a.Length != b.Length ? a.Length - b.Length : string.CompareOrdinal(a, b)
-    );
+    // It was not taken, as is known now: it is submitted again, unless there is a reason why not.
+    private static void Settle(BatchTicket ticket)
+    {
+        ticket.DoubtfulSince = null;
+        if (!ticket.IsUntouched())
+        {
+            ticket.Finish(BatchEndKind.Lost, "");
+        }
+        else if (ticket.CancelWanted)
+        {
+            ticket.Finish(BatchEndKind.Canceled, NotSubmitted);
+        }
+        else if (ticket.Order.Shape is null)
+        {
+            ticket.Finish(BatchEndKind.Lost, ticket.Order.Unsubmittable);
+        }
+    }
 
     private async Task LookUpAsync(BatchTicket ticket, CancellationToken stop)
     {
@@ -269,8 +298,9 @@ internal sealed partial class BatchDesk(
 
     private void Judge(BatchTicket ticket, BatchJob job)
     {
-        var hadRun = ticket.HasRun;
         var now = time.GetUtcNow();
+        // What was taken a while before the batch system was asked has run, also where no look has seen it.
+        var hadRun = ticket.HasRun || _listed - ticket.TakenSince >= interval * Tardiness;
         ticket.See(job, now);
         var why = job.Reason.Length == 0 ? "" : $": {job.Reason}";
         var what = $"{system.Name} job {job.Id}";
@@ -292,21 +322,10 @@ internal sealed partial class BatchDesk(
                 ticket.Say($"{what} runs{(job.Node.Length == 0 ? "" : $" on {job.Node}")}");
                 break;
             default:
-                ticket.Finish(EndOf(job.State), job.Reason);
+                ticket.Finish(BatchEnds.KindOf(job.State), job.Reason);
                 break;
         }
     }
-
-    private static BatchEndKind EndOf(BatchState state) =>
-        state switch
-        {
-            BatchState.Canceled => BatchEndKind.Canceled,
-            BatchState.TimedOut => BatchEndKind.TimedOut,
-            BatchState.NodeFailed => BatchEndKind.NodeFailed,
-            BatchState.Preempted => BatchEndKind.Preempted,
-            BatchState.OutOfMemory => BatchEndKind.OutOfMemory,
-            _ => BatchEndKind.Ended,
-        };
 
     private TimeSpan Away(string message)
     {

@@ -10,6 +10,18 @@ internal static class BatchEnds
 {
     private const int MaxMessage = 8000;
 
+    /// <summary>The end that a job has by its state, where that is one.</summary>
+    public static BatchEndKind KindOf(BatchState state) =>
+        state switch
+        {
+            BatchState.Canceled => BatchEndKind.Canceled,
+            BatchState.TimedOut => BatchEndKind.TimedOut,
+            BatchState.NodeFailed => BatchEndKind.NodeFailed,
+            BatchState.Preempted => BatchEndKind.Preempted,
+            BatchState.OutOfMemory => BatchEndKind.OutOfMemory,
+            _ => BatchEndKind.Ended,
+        };
+
     /// <param name="output">The end of what the job printed.</param>
     /// <param name="canceled">Whether the registry wanted it ended.</param>
     public static LeaseResult ResultOf(BatchEnd end, BatchTicket ticket, string system, string output, bool canceled)
@@ -21,6 +33,7 @@ internal static class BatchEnds
 
         var job = ticket.Job is null ? "the job" : $"{system} job {ticket.Job}";
         var node = end.Job?.Node is { Length: > 0 } name ? $" on {name}" : "";
+        var shape = ticket.Order.Shape;
         var (reason, again, message) = end.Kind switch
         {
             BatchEndKind.Refused => (FailureReasons.SystemError, false, $"{system} refused the job: {end.Text}"),
@@ -32,12 +45,12 @@ internal static class BatchEnds
             BatchEndKind.TimedOut => (
                 FailureReasons.Timeout,
                 false,
-                $"{job}{node} ran into its time limit of {ticket.Order.Shape.JobMinutes} min and was ended by {system}"
+                $"{job}{node} ran into its time limit{Of(shape?.JobMinutes, "min")} and was ended by {system}"
             ),
             BatchEndKind.OutOfMemory => (
                 FailureReasons.LimitExceeded,
                 false,
-                $"{job}{node} used more memory than its {ticket.Order.Shape.JobMebibytes} MiB and was ended by {system}; ask for more with resources.memoryBytes"
+                $"{job}{node} used more memory than its limit{Of(shape?.JobMebibytes, "MiB")} and was ended by {system}; ask for more with resources.memoryBytes"
             ),
             BatchEndKind.NodeFailed => (FailureReasons.SystemError, true, $"the machine of {job} failed{node}"),
             BatchEndKind.Preempted => (
@@ -69,6 +82,9 @@ internal static class BatchEnds
             Retryable = again,
         };
     }
+
+    // Where it is not known, a sentence does without.
+    private static string Of(int? limit, string unit) => limit is { } number ? $" of {number} {unit}" : "";
 
     private static bool ShowsOutput(BatchEndKind kind) => kind is BatchEndKind.Ended or BatchEndKind.OutOfMemory;
 }

@@ -115,9 +115,10 @@ public sealed partial class BatchLauncher : ILauncher
     private async Task ResumeAsync(LaunchFolder folder, IBuildCoordinator coordinator, CancellationToken stop)
     {
         var record = folder.Record;
-        var types = _options.Types.Where(t => t.Name == record.Type).ToList();
-        var (shape, _) = TypeChoice.Choose(types.Count > 0 ? types : _options.Types, record.Lease.Task);
-        shape ??= new JobShape(_options.Types[0], 1, 0, 0, 0, new Dictionary<string, string>());
+        // What lies there for the job is of that type: where there is none any more, or another of that name, what is with the
+        // batch system is awaited, and what is not goes back to the registry.
+        var type = _options.Types.Where(t => t.Name == record.Type).ToList();
+        var (shape, _) = type.Count == 0 ? (null, null) : TypeChoice.Choose(type, record.Lease.Task);
         var ticket = TicketOf(folder, shape);
         ticket.HasRun = !folder.IsUntouched;
         if (record.Job is { } job)
@@ -139,9 +140,13 @@ public sealed partial class BatchLauncher : ILauncher
         CancellationToken stop
     ) => new LaunchedBuild(folder, ticket, _desk, coordinator, _system.Name, _time, _log).RunAsync(stop);
 
-    private static BatchTicket TicketOf(LaunchFolder folder, JobShape shape) =>
+    private static BatchTicket TicketOf(LaunchFolder folder, JobShape? shape) =>
         new(
-            new BatchOrder(NamePrefix + folder.Record.Lease.Id, shape, folder.Script, folder.Output),
+            new BatchOrder(NamePrefix + folder.Record.Lease.Id, shape, folder.Script, folder.Output)
+            {
+                Unsubmittable =
+                    $"it was for the type '{folder.Record.Type}', of which this node has none any more that fits the build",
+            },
             folder.Record.Begun
         )
         {

@@ -61,6 +61,9 @@ internal sealed class BatchTicket(BatchOrder order, DateTimeOffset begun)
     /// <summary>Since when it is not known whether it was taken; null where it is.</summary>
     public DateTimeOffset? DoubtfulSince { get; set; }
 
+    /// <summary>Since when it is known that a job has taken what lay there for it; null while none has.</summary>
+    public DateTimeOffset? TakenSince { get; set; }
+
     public DateTimeOffset NotBefore { get; set; }
     public bool CancelWanted { get; set; }
     public bool CancelSent { get; set; }
@@ -91,8 +94,10 @@ internal sealed class BatchTicket(BatchOrder order, DateTimeOffset begun)
         }
     }
 
+    /// <summary>Says it, cut to what a registry takes: a heartbeat with more in it would be none.</summary>
     public void Say(string text)
     {
+        text = Sentence.Of(text);
         if (_said != text)
         {
             _said = text;
@@ -103,7 +108,8 @@ internal sealed class BatchTicket(BatchOrder order, DateTimeOffset begun)
     /// <summary>It has become a job.</summary>
     public void Accept(string job)
     {
-        if (Job != job)
+        // Of one that has ended nothing is kept any more.
+        if (Job != job && End is null)
         {
             Became(job);
         }
@@ -127,7 +133,7 @@ internal sealed class BatchTicket(BatchOrder order, DateTimeOffset begun)
     /// <summary>It is over; the first end counts.</summary>
     public void Finish(BatchEndKind kind, string text)
     {
-        _end ??= new BatchEnd(kind, text, Seen);
+        _end ??= new BatchEnd(kind, Sentence.Of(text), Seen);
         _changed.Writer.TryWrite(true);
     }
 }

@@ -29,7 +29,15 @@ internal interface IBatchSystem
 
 /// <summary>What is to be submitted.</summary>
 /// <param name="Name">By which the job is found again; no other job has it.</param>
-internal sealed record BatchOrder(string Name, JobShape Shape, string Script, string Output);
+/// <param name="Shape">Null where it may only be looked for: what was claimed under other types fits none of today's.</param>
+internal sealed record BatchOrder(string Name, JobShape? Shape, string Script, string Output)
+{
+    /// <summary>Why it is not submitted, where there is no shape for it.</summary>
+    public string Unsubmittable { get; init; } = "";
+
+    /// <exception cref="InvalidOperationException">It may only be looked for.</exception>
+    public JobShape Wanted => Shape ?? throw new InvalidOperationException($"{Name} is not to be submitted");
+}
 
 /// <summary>What became of a submission.</summary>
 internal enum SubmissionKind

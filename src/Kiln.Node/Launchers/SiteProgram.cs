@@ -7,18 +7,8 @@ namespace Kiln.Node.Launchers;
 /// <summary>How a program of a batch system ended.</summary>
 internal sealed record SiteAnswer(int Code, string Output, string Errors)
 {
-    private const int MaxText = 1000;
-
     /// <summary>What it said, on one line, for messages.</summary>
-    public string Text
-    {
-        get
-        {
-            var text = string.Join(' ', (Errors.Trim().Length > 0 ? Errors : Output).Split('\n').Select(l => l.Trim()));
-            text = new string([.. text.Trim().Where(c => !char.IsControl(c))]);
-            return text.Length > MaxText ? text[..MaxText] : text;
-        }
-    }
+    public string Text => Sentence.Of(Errors.Trim().Length > 0 ? Errors : Output);
 }
 
 /// <summary>

@@ -113,6 +113,98 @@ public sealed class BatchDeskTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_job_that_went_back_before_anybody_saw_it_run_is_cancelled_too()
+    {
+        var ticket = Add("kiln-a");
+        await UntilAsync(() => ticket.Seen is not null);
+        _untouched = false;
+
+        await UntilAsync(() => ticket.End is not null && _system.Canceled.Contains(ticket.Job!));
+        Assert.Equal(BatchEndKind.Requeued, ticket.End!.Kind);
+    }
+
+    [Fact]
+    public async Task A_list_that_is_older_than_the_start_of_a_job_says_nothing_of_a_requeue()
+    {
+        using var over = new CancellationTokenSource();
+        var slow = new BatchDesk(_system, Interval * 5, TimeSpan.MaxValue, TimeProvider.System, NullLogger.Instance);
+        var running = slow.RunAsync(over.Token);
+        var ticket = Ticket("kiln-a");
+        slow.Add(ticket);
+        await UntilAsync(() => ticket.Seen is not null);
+        _untouched = false;
+        // A look later the batch system knows it too.
+        await UntilAsync(() => ticket.Confirmed > ticket.TakenSince);
+        Assert.Equal(BatchState.Pending, ticket.Seen!.State);
+        _system.Put(ticket.Job!, "kiln-a", BatchState.Running, "");
+        await UntilAsync(() => ticket.HasRun);
+
+        Assert.Null(ticket.End);
+        Assert.Empty(_system.Canceled);
+        await over.CancelAsync();
+        await running;
+    }
+
+    [Theory]
+    [InlineData(BatchState.Requeued, 0, BatchEndKind.Requeued)]
+    [InlineData(BatchState.Pending, 2, BatchEndKind.WaitedTooLong)]
+    public async Task What_nobody_waits_for_any_more_is_cancelled_all_the_same(object state, int days, object end)
+    {
+        var ticket = Ticket("kiln-a", TimeSpan.FromDays(days));
+        ticket.Remember("7");
+        _system.Put("7", "kiln-a", (BatchState)state, "why");
+        var left = LeaveAtEndAsync(ticket);
+        _desk.Add(ticket);
+
+        await left;
+        await UntilAsync(() => _system.Canceled.Contains("7"));
+
+        Assert.Equal((BatchEndKind)end, ticket.End!.Kind);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_job_of_which_nobody_knows_whether_it_was_taken_is_cancelled_once_that_is_known(bool taken)
+    {
+        _system.Submit = _ => new Submission(SubmissionKind.Unknown, "Socket timed out");
+        _system.Away = "no controller";
+        var ticket = Add("kiln-a");
+        await UntilAsync(() => ticket.Said.Contains("test does not answer since", StringComparison.Ordinal));
+        _desk.Cancel(ticket);
+        _desk.Leave(ticket);
+        // Its folder is gone, which looks as if a job had taken what was in it.
+        _untouched = false;
+        await Task.Delay(Interval * 5, Cancel);
+        if (taken)
+        {
+            _system.Put("7", "kiln-a", BatchState.Pending, "");
+        }
+
+        _system.Away = null;
+        if (taken)
+        {
+            await UntilAsync(() => _system.Canceled.Contains("7"));
+        }
+
+        var asked = -1;
+        await UntilAsync(() => asked == (asked = _system.Pauses.Count), Interval * 20);
+        Assert.Equal(1, _system.Submissions);
+        Assert.Equal(taken ? 1 : 0, _system.Canceled.Count);
+    }
+
+    [Fact]
+    public void What_is_said_of_a_job_is_no_longer_than_a_registry_takes_it()
+    {
+        var ticket = Ticket("kiln-a");
+        ticket.Say($"waits\n\u001b[31m: {new string('x', 987)}\U0001F40C{new string('y', 5000)}");
+
+        Assert.StartsWith("waits [31m: xx", ticket.Said, StringComparison.Ordinal);
+        Assert.InRange(ticket.Said.Length, 900, 1000);
+        Assert.DoesNotContain(ticket.Said, c => char.IsControl(c) || char.IsHighSurrogate(c));
+    }
+
+    [Fact]
     public async Task A_cancel_ends_at_once_what_was_not_submitted_and_else_the_job()
     {
         _system.Submit = _ => new Submission(SubmissionKind.Later, "job submit limit");
@@ -190,7 +282,12 @@ public sealed class BatchDeskTests : IAsyncDisposable
     [InlineData(BatchEndKind.TimedOut, FailureReasons.Timeout, false, "ran into its time limit of 3 min")]
     [InlineData(BatchEndKind.NodeFailed, FailureReasons.SystemError, true, "the machine of test job 7 failed on cn1")]
     [InlineData(BatchEndKind.Preempted, FailureReasons.SystemError, true, "was preempted")]
-    [InlineData(BatchEndKind.OutOfMemory, FailureReasons.LimitExceeded, false, "used more memory than its 4352 MiB")]
+    [InlineData(
+        BatchEndKind.OutOfMemory,
+        FailureReasons.LimitExceeded,
+        false,
+        "used more memory than its limit of 4352 MiB"
+    )]
     [InlineData(BatchEndKind.Requeued, FailureReasons.SystemError, true, "was put back into the queue")]
     [InlineData(BatchEndKind.Lost, FailureReasons.SystemError, true, "knows nothing of test job 7 any more")]
     [InlineData(BatchEndKind.WaitedTooLong, FailureReasons.SystemError, false, "waited longer in the queue")]
@@ -228,12 +325,22 @@ public sealed class BatchDeskTests : IAsyncDisposable
             IsUntouched = () => _untouched,
         };
 
-    private static async Task UntilAsync(Func<bool> done)
+    private async Task LeaveAtEndAsync(BatchTicket ticket)
+    {
+        while (ticket.End is null)
+        {
+            await ticket.ChangedAsync(TimeSpan.FromMinutes(1), TimeProvider.System, Cancel);
+        }
+
+        _desk.Leave(ticket);
+    }
+
+    private static async Task UntilAsync(Func<bool> done, TimeSpan? pause = null)
     {
         using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(1));
         while (!done())
         {
-            await Task.Delay(5, patience.Token);
+            await Task.Delay(pause ?? TimeSpan.FromMilliseconds(5), patience.Token);
         }
     }
 }

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Node;
 using Kiln.Node.Launchers;
 using Kiln.Node.Launchers.Command;
@@ -84,20 +85,104 @@ public sealed class LaunchTests : IDisposable
     }
 
     [Fact]
-    public async Task What_fits_no_type_is_refused_with_a_sentence_and_nothing_is_submitted()
+    public async Task A_job_does_not_use_a_name_that_others_on_its_machine_can_guess()
     {
-        var node = new NodeOptions { Directory = _folder, Name = "n" };
-        var remote = new RemoteServer { Host = "h", Spool = Path.Combine(_folder, "spool") };
-        using var launcher = new BatchLauncher(
+        File.WriteAllText(Path.Combine(_folder, "kiln-job-l1.lock"), "");
+        Directory.CreateDirectory(Path.Combine(_folder, "kiln-job-l1"));
+        var lease = NodeSamples.Lease with
+        {
+            Auth = new LeaseAuth
+            {
+                Token = "t",
+                Username = "u",
+                Password = "t",
+                Expires = DateTimeOffset.MaxValue,
+            },
+        };
+        var handover = Handover(lease) with { Scratch = _folder };
+        using var ended = new CancellationTokenSource();
+        await ended.CancelAsync();
+
+        await new JobRun(handover, _ => null, TimeProvider.System, NullLogger.Instance).RunAsync(
+            CancellationToken.None,
+            ended.Token
+        );
+
+        // What lay there looks like the rest of a killed job of this user, and went with it.
+        Assert.Empty(Directory.GetFileSystemEntries(_folder));
+    }
+
+    [Theory]
+    // Nothing of a finished image is run: what the machine is, is no matter, but its programs are.
+    [InlineData(RecipeTypes.Image, OutputFormats.SingleLayer, null)]
+    [InlineData(RecipeTypes.Image, OutputFormats.Sif, "it makes no sif of images: mksquashfs is not there")]
+    [InlineData(RecipeTypes.Dockerfile, BuildOutput.Oci, "it is linux/amd64, not linux/arm64")]
+    public void A_machine_is_held_against_what_it_is_to_do(string recipe, string format, string? why)
+    {
+        var abilities = new NodeAbilities
+        {
+            Engines = ["buildah"],
+            Platforms = [Oci.Platform.LinuxAmd64],
+            RecipeTypes = [RecipeTypes.Dockerfile],
+            Outputs = [BuildOutput.Oci, OutputFormats.SingleLayer],
+            Networks = [NetworkModes.None],
+        };
+        var task = NodeSamples.Lease.Task with
+        {
+            RecipeType = recipe,
+            Format = format,
+            Platform = Oci.Platform.Parse("linux/arm64"),
+        };
+
+        var unfit = JobRun.Unfit(abilities, task);
+
+        Assert.Equal(why, unfit?[..Math.Min(unfit.Length, why?.Length ?? 0)]);
+    }
+
+    [Theory]
+    [InlineData("gone", "linux/amd64")]
+    [InlineData("t", "linux/arm64")]
+    public async Task A_build_of_a_type_that_is_no_more_is_looked_for_and_not_submitted(string type, string platform)
+    {
+        Create(type, Oci.Platform.Parse(platform));
+        using var launcher = Launcher(Options with { Interval = TimeSpan.FromMilliseconds(20) });
+        var coordinator = new TestCoordinator();
+
+        await Assert.Single(launcher.Resume(coordinator, Cancel)).Running;
+
+        Assert.Equal((BuildStates.Failed, true), (coordinator.Result!.State, coordinator.Result.Retryable));
+        Assert.Contains($"the type '{type}', of which", coordinator.Result.Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(Path.Combine(_folder, "submitted")));
+        Assert.Empty(LaunchFolder.Left(Path.Combine(_folder, "jobs")));
+    }
+
+    [Fact]
+    public async Task A_job_of_a_type_that_is_no_more_is_found_by_its_name()
+    {
+        Create("gone", Oci.Platform.LinuxAmd64);
+        using var launcher = Launcher(
             Options with
             {
-                Submit = ["touch", Path.Combine(_folder, "submitted")],
-            },
-            node,
-            remote,
-            TimeProvider.System,
-            NullLogger.Instance
+                Interval = TimeSpan.FromMilliseconds(20),
+                Status = ["echo", "7 kiln-l1 timeout cn1"],
+            }
         );
+        var coordinator = new TestCoordinator();
+
+        await Assert.Single(launcher.Resume(coordinator, Cancel)).Running;
+
+        Assert.Equal(FailureReasons.Timeout, coordinator.Result!.Reason);
+        Assert.Contains(
+            "job 7 on cn1 ran into its time limit and was",
+            coordinator.Result.Message,
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
+    public async Task What_fits_no_type_is_refused_with_a_sentence_and_nothing_is_submitted()
+    {
+        using var launcher = Launcher(Options);
         var abilities = await launcher.PrepareAsync(Cancel);
         Assert.Equal(["linux/amd64"], abilities.Types!.Single().Platforms);
         launcher.Resume(new TestCoordinator(), Cancel);
@@ -130,6 +215,9 @@ public sealed class LaunchTests : IDisposable
             jobs.Select(j => (j.Id, j.State, j.Node))
         );
         Assert.Equal(["since an hour", "Priority", ""], jobs.Select(j => j.Reason));
+        var wordy = Assert.Single(CommandSystem.Jobs($"7 kiln-a pending - a\tb\u001b[0m {new string('x', 9000)}"));
+        Assert.StartsWith("a b[0m xx", wordy.Reason, StringComparison.Ordinal);
+        Assert.Equal(1000, wordy.Reason.Length);
     }
 
     [Theory]
@@ -193,6 +281,31 @@ public sealed class LaunchTests : IDisposable
         Assert.NotEmpty(NodeConfiguration.Load(file, "pbs").Faults);
     }
 
+    private BatchLauncher Launcher(LauncherOptions options) =>
+        new(
+            options with
+            {
+                Submit = ["touch", Path.Combine(_folder, "submitted")],
+            },
+            new NodeOptions { Directory = _folder, Name = "n" },
+            new RemoteServer { Host = "h", Spool = Path.Combine(_folder, "spool") },
+            TimeProvider.System,
+            NullLogger.Instance
+        );
+
+    // Of a build that was claimed and never submitted, by a process that is gone.
+    private void Create(string type, Oci.Platform platform)
+    {
+        var lease = NodeSamples.Lease with { Task = NodeSamples.Lease.Task with { Platform = platform } };
+        var record = new LaunchRecord
+        {
+            Lease = lease,
+            Type = type,
+            Begun = TimeProvider.System.GetUtcNow(),
+        };
+        LaunchFolder.Create(Path.Combine(_folder, "jobs"), record, Handover(lease), _ => "#!/bin/sh\n");
+    }
+
     private LaunchFolder Create()
     {
         var secret = new LeaseSecret { Id = "s", Value = "hunter2"u8.ToArray() };
@@ -203,7 +316,11 @@ public sealed class LaunchTests : IDisposable
             Type = "t",
             Begun = TimeProvider.System.GetUtcNow(),
         };
-        var handover = new JobHandover
+        return LaunchFolder.Create(_folder, record, Handover(lease), directory => $"#!/bin/sh\n: {directory}\n");
+    }
+
+    private static JobHandover Handover(Lease lease) =>
+        new()
         {
             Lease = lease,
             Server = "registry.example.org",
@@ -213,6 +330,4 @@ public sealed class LaunchTests : IDisposable
             Processes = 1,
             MaxContextBytes = 1,
         };
-        return LaunchFolder.Create(_folder, record, handover, directory => $"#!/bin/sh\n: {directory}\n");
-    }
 }

@@ -88,7 +88,16 @@ internal sealed class CommandSystem(LauncherOptions options) : IBatchSystem
             if (words.Length >= 3 && States.TryGetValue(words[2], out var state))
             {
                 var node = words.Length > 3 && words[3] != "-" ? words[3] : "";
-                jobs.Add(new BatchJob(words[0], words[1], state, words[2], words.Length > 4 ? words[4] : "", node));
+                jobs.Add(
+                    new BatchJob(
+                        words[0],
+                        words[1],
+                        state,
+                        words[2],
+                        words.Length > 4 ? Sentence.Of(words[4]) : "",
+                        node
+                    )
+                );
             }
         }
 
@@ -99,7 +108,7 @@ internal sealed class CommandSystem(LauncherOptions options) : IBatchSystem
 
     private static Dictionary<string, string> Variables(BatchOrder order)
     {
-        var shape = order.Shape;
+        var shape = order.Wanted;
         var variables = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["KILN_JOB_NAME"] = order.Name,

@@ -84,7 +84,7 @@ internal sealed class SlurmSystem : IBatchSystem
     // Values come from the operator's file, or were listed there: each is one argument, whatever is in it.
     internal static IReadOnlyList<string> Arguments(BatchOrder order)
     {
-        var shape = order.Shape;
+        var shape = order.Wanted;
         List<string> arguments =
         [
             "sbatch",
