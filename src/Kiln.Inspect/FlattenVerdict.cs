@@ -40,6 +40,8 @@ public sealed record FlattenVerdict
         var owners = new SortedSet<int>();
         var groups = new SortedSet<int>();
         var (setId, capabilities, bytes, files) = (0, 0, 0L, 0L);
+        var differing = Differing(image);
+        setId += differing.Where(d => FlattenRules.IsSetId(d.Link)).DistinctBy(d => d.File).Count(d => !d.IsSetId);
         foreach (var entry in image.Entries)
         {
             if (entry.Kind == LayerEntryKind.HardLink)
@@ -58,6 +60,7 @@ public sealed record FlattenVerdict
         var several = owners.Count > 1 || groups.Count > 1;
         var findings = image
             .Entries.Where(e => e.Kind is not (LayerEntryKind.HardLink or LayerEntryKind.SymbolicLink))
+            .Concat(differing.Select(d => d.Link))
             .SelectMany(e => FlattenRules.Judge(e, several))
             .Concat(FlattenRules.JudgeUser(user, owners))
             .OrderBy(f => f.Text, StringComparer.Ordinal)
@@ -78,4 +81,22 @@ public sealed record FlattenVerdict
             Reasons = [.. findings.Select(f => f.Text).Take(MaxReasons)],
         };
     }
+
+    // Many who unpack set a file's mode by the headers of its links as well: what these say that it does not itself is judged
+    // as if they were files.
+    private static List<(LayerEntry Link, string File, bool IsSetId)> Differing(FlattenedImage image) =>
+        [
+            .. from entry in image.Entries
+            where entry.Kind == LayerEntryKind.HardLink
+            let file = image.FileOf(entry)
+            where file?.Mode != entry.Mode
+            select (
+                entry with
+                {
+                    Kind = LayerEntryKind.File,
+                },
+                file?.Path ?? entry.Path,
+                file is not null && FlattenRules.IsSetId(file)
+            ),
+        ];
 }

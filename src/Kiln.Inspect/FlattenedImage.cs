@@ -36,6 +36,9 @@ public sealed class FlattenedImage
         return image;
     }
 
+    /// <summary>The file that a hard link of the image is a name of; null where its layer has none.</summary>
+    internal LayerEntry? FileOf(LayerEntry link) => _linked.GetValueOrDefault(link.Path);
+
     private void PutBelow(LayerFacts layer)
     {
         var links = new List<LayerEntry>();

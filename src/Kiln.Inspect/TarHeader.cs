@@ -49,40 +49,12 @@ public static class TarHeader
         return number;
     }
 
-    /// <summary>Takes the next record, <c>LENGTH KEYWORD=VALUE\n</c>, off a pax header; false where there is none more.</summary>
-    /// <param name="pax">What is left of the header.</param>
-    /// <param name="record">The record.</param>
-    /// <param name="content">The record from its keyword on, with its line end.</param>
-    public static bool TryTake(
-        ref ReadOnlySpan<byte> pax,
-        out ReadOnlySpan<byte> record,
-        out ReadOnlySpan<byte> content
-    )
-    {
-        record = content = default;
-        var space = pax.IndexOf((byte)' ');
-        if (
-            space <= 0
-            || !int.TryParse(pax[..space], NumberStyles.None, CultureInfo.InvariantCulture, out var length)
-            || length <= space
-            || length > pax.Length
-        )
-        {
-            return false;
-        }
-
-        record = pax[..length];
-        content = record[(space + 1)..];
-        pax = pax[length..];
-        return true;
-    }
-
     /// <summary>The size of the entry that comes next, where a pax header says it; the last one of several, as readers take it.</summary>
     /// <exception cref="InvalidDataException">It says no number.</exception>
     public static long? SizeIn(ReadOnlySpan<byte> pax)
     {
         long? size = null;
-        while (TryTake(ref pax, out _, out var record))
+        while (TryTake(ref pax, out var record))
         {
             if (record.StartsWith("size="u8))
             {
@@ -96,5 +68,25 @@ public static class TarHeader
         }
 
         return size;
+    }
+
+    // The next record, LENGTH KEYWORD=VALUE\n, from its keyword on, with its line end; false where there is none more.
+    private static bool TryTake(ref ReadOnlySpan<byte> pax, out ReadOnlySpan<byte> record)
+    {
+        record = default;
+        var space = pax.IndexOf((byte)' ');
+        if (
+            space <= 0
+            || !int.TryParse(pax[..space], NumberStyles.None, CultureInfo.InvariantCulture, out var length)
+            || length <= space
+            || length > pax.Length
+        )
+        {
+            return false;
+        }
+
+        record = pax[(space + 1)..length];
+        pax = pax[length..];
+        return true;
     }
 }

@@ -10,8 +10,8 @@ public sealed record TarFault(string Message, bool TooLarge = false);
 /// <summary>One pass over a plain tar; what is broken in it becomes a sentence, not an exception.</summary>
 internal static class TarWalk
 {
-    /// <summary>The longest path that is read, in UTF-8 bytes (Linux: PATH_MAX).</summary>
-    private const int MaxPathBytes = 4096;
+    /// <summary>The longest path that is read, in bytes (Linux: PATH_MAX).</summary>
+    public const int MaxPathBytes = 4096;
 
     /// <summary>Calls <paramref name="visit"/> for each entry with its cleaned path, in the archive's order.</summary>
     /// <returns>Null, or what is wrong with the archive.</returns>
@@ -77,7 +77,14 @@ internal static class TarWalk
     /// The path without <c>./</c>, doubled and trailing slashes; empty for the root itself. A path that is absolute or
     /// has a <c>..</c> component is a fault.
     /// </summary>
-    public static string? Clean(string name, out string path)
+    public static string? Clean(string name, out string path) =>
+        Clean(name, Encoding.UTF8.GetByteCount(name), out path);
+
+    /// <summary>The same of a name that is bytes in another form.</summary>
+    /// <param name="name">The name.</param>
+    /// <param name="bytes">How many it has.</param>
+    /// <param name="path">The path.</param>
+    public static string? Clean(string name, int bytes, out string path)
     {
         path = "";
         if (name.StartsWith('/'))
@@ -85,7 +92,7 @@ internal static class TarWalk
             return $"the archive has an absolute path, '{Shorten(name)}'";
         }
 
-        if (name.Contains('\0', StringComparison.Ordinal) || Encoding.UTF8.GetByteCount(name) > MaxPathBytes)
+        if (name.Contains('\0', StringComparison.Ordinal) || bytes > MaxPathBytes)
         {
             return $"the archive has a path that cannot be, '{Shorten(name)}'";
         }

@@ -44,7 +44,7 @@ public static class OutputFormats
 
     /// <summary>The program that a node needs to make this format; null where it needs none.</summary>
     public static string? Tool(string format) =>
-        format is Sif or Squashfs ? "mksquashfs (Debian: squashfs-tools)" : null;
+        format is Sif or Squashfs ? "mksquashfs of squashfs-tools 4.5 or later" : null;
 
     /// <summary>Whether it is made of a finished image, as an execution of its own.</summary>
     public static bool IsDerived(string format) => format != Oci;

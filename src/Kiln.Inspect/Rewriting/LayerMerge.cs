@@ -32,7 +32,8 @@ public sealed record MergeReport(long Entries, long Bytes, IReadOnlyList<string>
 
 /// <summary>
 /// Merges an image's layers into one tar, directories first and then files in the order of the layers: what unpacking them
-/// over each other would leave. Reads each layer twice and holds no content in memory.
+/// over each other would leave. Reads each layer twice and holds no content in memory, only names, and of directories what
+/// their headers say: at most <see cref="Weight.Most"/> bytes of it.
 /// </summary>
 public sealed class LayerMerge(int layers, OpenLayer open, MergeOptions options)
 {

@@ -15,6 +15,7 @@ internal sealed class MergedTree
     private const int MaxLinks = 40;
     private const int MaxDepth = 1000;
 
+    private readonly Weight _weight = new();
     private readonly MergedNode _root = new("", null) { Inode = new MergedInode(-1, -1, RawEntry.Directory) };
 
     public int Count { get; private set; } = 1;
@@ -23,8 +24,16 @@ internal sealed class MergedTree
     /// <param name="layer">Counted from 0, the lowest.</param>
     /// <param name="index">Of the entry in its layer.</param>
     /// <exception cref="InvalidDataException">It is nothing that can be unpacked.</exception>
+    /// <exception cref="OversizeException">There is too much, or it lies too deep.</exception>
     public void Add(int layer, int index, RawEntry entry)
     {
+        if (entry.IsDirectory)
+        {
+            // All of it is kept.
+            _weight.Add(entry.Path.Length);
+            _weight.Add(entry.Records);
+        }
+
         if (entry.Path.Length == 0)
         {
             if (entry.IsDirectory)
@@ -56,6 +65,18 @@ internal sealed class MergedTree
             return;
         }
 
+        if (entry.Type == RawEntry.SymbolicLink)
+        {
+            if (entry.Target.Length > TarWalk.MaxPathBytes)
+            {
+                throw new InvalidDataException(
+                    $"'{RawEntry.Show(entry.Path)}' is a link to a path that is longer than can be"
+                );
+            }
+
+            _weight.Add(entry.Target.Length);
+        }
+
         Put(parent, entry.Name, layer).Inode = new MergedInode(layer, index, entry.Type)
         {
             // Directories are written before all else, and links have to be followed.
@@ -64,21 +85,18 @@ internal sealed class MergedTree
         };
     }
 
-    /// <summary>Whether there is something at a path, the path's own links not followed.</summary>
+    /// <summary>Whether there is something at a path: its parents are followed where they are links, as in <see cref="Add"/>, and it itself is not.</summary>
     public bool Has(string path)
     {
-        var node = _root;
-        foreach (var part in path.Split('/'))
+        try
         {
-            if (node.Child(part) is not { } child)
-            {
-                return false;
-            }
-
-            node = child;
+            return Entry(path) is not null;
         }
-
-        return true;
+        catch (InvalidDataException)
+        {
+            // Parents that lead in a circle lead nowhere.
+            return false;
+        }
     }
 
     /// <summary>All directories, each after the one that it is in, and by name.</summary>
@@ -158,13 +176,12 @@ internal sealed class MergedTree
 
     private void Link(int layer, string folder, RawEntry entry)
     {
-        if (TarWalk.Clean(entry.Target.TrimStart('/'), out var target) is { } broken)
+        if (entry.CleanTarget(out var target) is { } broken)
         {
             throw new InvalidDataException(broken);
         }
 
-        var slash = target.LastIndexOf('/');
-        var file = Find(slash < 0 ? "" : target[..slash])?.Child(target[(slash + 1)..]);
+        var file = Entry(target);
         if (file is null || file.Inode.IsDirectory)
         {
             throw new InvalidDataException(
@@ -182,9 +199,24 @@ internal sealed class MergedTree
 
     private MergedNode Put(MergedNode parent, string name, int layer)
     {
+        if (parent.Depth >= MaxDepth || parent.PathLength + name.Length >= TarWalk.MaxPathBytes)
+        {
+            throw new OversizeException(
+                $"the image has more than {MaxDepth} directories in each other, or longer paths than can be"
+            );
+        }
+
+        // Where links lead, a short path can be a long one; each name has its path in the end.
+        _weight.Add(parent.PathLength + (2L * name.Length));
         parent.Child(name)?.Remove();
         Count++;
         return parent.Add(name, layer);
+    }
+
+    private MergedNode? Entry(string path)
+    {
+        var slash = path.LastIndexOf('/');
+        return Find(slash < 0 ? "" : path[..slash])?.Child(path[(slash + 1)..]);
     }
 
     private MergedNode? Find(string path) => Walk(path, layer: null);
@@ -249,6 +281,12 @@ internal sealed class MergedNode(string name, MergedNode? parent)
 
     public string Name { get; } = name;
     public MergedNode? Parent { get; } = parent;
+
+    /// <summary>How many directories it lies in.</summary>
+    public int Depth { get; } = parent is null ? 0 : parent.Depth + 1;
+
+    /// <summary>Characters of its path.</summary>
+    public int PathLength { get; } = parent is null ? 0 : parent.PathLength + name.Length + 1;
 
     /// <summary>The last layer that spoke of it; -1 for what was there before all.</summary>
     public int Layer { get; set; } = -1;

@@ -56,6 +56,13 @@ public sealed record RawEntry
     /// <summary>The last component of the path.</summary>
     public string Name => Path[(Path.LastIndexOf('/') + 1)..];
 
+    /// <summary>Of a hard link, the path that it leads to, as <see cref="Path"/> is written; or what is wrong with it.</summary>
+    internal string? CleanTarget(out string target)
+    {
+        var relative = Target.TrimStart('/');
+        return TarWalk.Clean(relative, relative.Length, out target);
+    }
+
     /// <summary>The path for people.</summary>
     public static string Show(string path) => Encoding.UTF8.GetString(Encoding.Latin1.GetBytes(path));
 }

@@ -31,7 +31,7 @@ public sealed class RawTarReader(Stream tar)
         string? longLink = null;
         while (await ReadHeaderAsync(cancel))
         {
-            var size = Number(124, 12);
+            var size = Sized(Number(124, 12));
             switch ((char)_block[156])
             {
                 case 'x':
@@ -85,12 +85,12 @@ public sealed class RawTarReader(Stream tar)
         // The name that a file with holes has stands beside the one that unknowing programs see.
         path = pax.GetValueOrDefault("GNU.sparse.name") ?? path ?? longName ?? NameInHeader();
         var type = TypeOf((char)_block[156], path);
-        if (TarWalk.Clean(path, out var clean) is { } broken)
+        if (TarWalk.Clean(path, path.Length, out var clean) is { } broken)
         {
             throw new InvalidDataException(broken);
         }
 
-        var size = Numeric(Take("size"), "size") ?? Number(124, 12);
+        var size = Sized(Numeric(Take("size"), "size") ?? Number(124, 12));
         var hasContent = type is RawEntry.File or RawEntry.OldSparse;
         var entry = new RawEntry
         {
@@ -261,6 +261,12 @@ public sealed class RawTarReader(Stream tar)
         text is null ? null
         : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
         : throw new InvalidDataException($"a pax header's {name} is not a number");
+
+    // Binary numbers have a sign, and what fills a file up is added.
+    private static long Sized(long size) =>
+        size is >= 0 and <= long.MaxValue - Block
+            ? size
+            : throw new InvalidDataException("a header has a size that cannot be");
 
     private static long? Seconds(string? text) =>
         text is null ? null

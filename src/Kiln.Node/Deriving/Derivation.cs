@@ -23,11 +23,22 @@ internal sealed class Derivation(
 {
     private readonly LeaseTask _task = lease.Task;
 
-    /// <summary>The formats that this machine makes of images.</summary>
-    public static IReadOnlyList<string> Formats =>
-        Squashfs.IsThere
-            ? [OutputFormats.Sif, OutputFormats.Squashfs, OutputFormats.SingleLayer, OutputFormats.SingleId]
-            : [OutputFormats.SingleLayer, OutputFormats.SingleId];
+    /// <summary>What is left of this node's disk while it writes.</summary>
+    public DiskGuard Disk { get; } = new(limits, home);
+
+    /// <summary>The formats that this machine makes of images, as a trial shows, and why not all.</summary>
+    /// <param name="directory">Where it is tried.</param>
+    /// <param name="cancel">Ends it.</param>
+    public static async Task<(IReadOnlyList<string> Formats, string? Lacking)> FormatsAsync(
+        string directory,
+        CancellationToken cancel
+    )
+    {
+        var lacking = await SquashfsProbe.UnavailableAsync(directory, Programs.Find(Squashfs.Name), cancel);
+        return lacking is null
+            ? ([OutputFormats.Sif, OutputFormats.Squashfs, OutputFormats.SingleLayer, OutputFormats.SingleId], null)
+            : ([OutputFormats.SingleLayer, OutputFormats.SingleId], lacking);
+    }
 
     /// <exception cref="DerivationException">It cannot be made of this image.</exception>
     public async Task<LeaseResult> MakeAsync(CancellationToken cancel)
@@ -37,6 +48,7 @@ internal sealed class Derivation(
             (digest, stop) => coordinator.OpenBlobAsync(lease, digest, stop),
             Path.Combine(home, "layers"),
             limits.DiskBytes,
+            Disk,
             cancel
         );
         log($"{_task.Format} of {_task.Recipe.Digest}: {image.Manifest.Layers.Count} layers\n");
@@ -175,7 +187,12 @@ internal sealed class Derivation(
         CancellationToken cancel
     )
     {
-        var (digest, size) = await coordinator.PushBlobAsync(lease, write, cancel);
+        var (digest, size) = await coordinator.PushBlobAsync(
+            lease,
+            // A node that is not the registry itself writes it to its disk first.
+            (to, stop) => write(Disk.Bound(to), stop),
+            cancel
+        );
         return new Descriptor
         {
             MediaType = mediaType,

@@ -1,5 +1,4 @@
 using Kiln.BuildSpec;
-using Kiln.Inspect;
 using Kiln.Inspect.Rewriting;
 using Kiln.Oci;
 
@@ -75,10 +74,13 @@ internal sealed class SingleId(Derivation derivation, SourceImage image)
     )
     {
         await using var to = new FileStream(file, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16);
-        await using var packed = LayerStream.Pack(to, derivation.IsZstd);
-        await using var tar = new HashingStream(packed);
-        var changes = await SingleIdRewrite.WriteAsync(await image.OpenLayer(layer, cancel), tar, cancel);
-        return (changes, tar.Digest);
+        return await SingleIdRewrite.PackAsync(
+            await image.OpenLayer(layer, cancel),
+            derivation.Disk.Bound(to),
+            derivation.IsZstd,
+            whole: true,
+            cancel
+        );
     }
 
     private List<Digest> KnownDiffIds() =>

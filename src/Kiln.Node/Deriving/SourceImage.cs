@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -20,13 +19,18 @@ internal sealed class SourceImage
 
     /// <summary>Brings an image here; all bytes are held against their digests.</summary>
     /// <param name="image">The manifest, with its bytes.</param>
+    /// <param name="open">Opens a blob; null where it is not there.</param>
+    /// <param name="directory">Where its files go.</param>
     /// <param name="maxBytes">Of all layers together.</param>
+    /// <param name="disk">What they are written through.</param>
+    /// <param name="cancel">Ends it.</param>
     /// <exception cref="DerivationException">It is not whole, or too large.</exception>
     public static async Task<SourceImage> FetchAsync(
         Descriptor image,
         Func<Digest, CancellationToken, Task<Stream?>> open,
         string directory,
         long maxBytes,
+        DiskGuard disk,
         CancellationToken cancel
     )
     {
@@ -54,7 +58,7 @@ internal sealed class SourceImage
         Directory.CreateDirectory(directory);
         foreach (var blob in manifest.Layers.Prepend(manifest.Config).DistinctBy(b => b.Digest))
         {
-            await FetchAsync(blob, open, FileOf(directory, blob), cancel);
+            await FetchAsync(blob, open, FileOf(directory, blob), disk, cancel);
         }
 
         var config = await File.ReadAllBytesAsync(FileOf(directory, manifest.Config), cancel);
@@ -103,6 +107,7 @@ internal sealed class SourceImage
         Descriptor blob,
         Func<Digest, CancellationToken, Task<Stream?>> open,
         string file,
+        DiskGuard disk,
         CancellationToken cancel
     )
     {
@@ -110,66 +115,18 @@ internal sealed class SourceImage
             await open(blob.Digest, cancel)
             ?? throw new DerivationException($"the image's blob {blob.Digest} is no longer in the repository");
         await using var to = new FileStream(file, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 16);
+        await using var bounded = disk.Bound(to);
         using var hash = Digest.Start(blob.Digest.Algorithm);
         var buffer = new byte[1 << 18];
         for (int read; (read = await from.ReadAsync(buffer, cancel)) > 0 && to.Position <= blob.Size; )
         {
             hash.AppendData(buffer.AsSpan(0, read));
-            await to.WriteAsync(buffer.AsMemory(0, read), cancel);
+            await bounded.WriteAsync(buffer.AsMemory(0, read), cancel);
         }
 
         if (to.Position != blob.Size || Digest.Finish(blob.Digest.Algorithm, hash) != blob.Digest)
         {
             throw new IOException($"the blob {blob.Digest} did not come whole");
         }
-    }
-}
-
-/// <summary>Hashes what is written through it.</summary>
-internal sealed class HashingStream(Stream to) : Stream
-{
-    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-
-    /// <summary>Of all that was written. Called once.</summary>
-    public Digest Digest => Digest.Finish(Digest.Sha256, _hash);
-
-    public override bool CanRead => false;
-    public override bool CanSeek => false;
-    public override bool CanWrite => true;
-    public override long Length => throw new NotSupportedException();
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
-
-    public override void Flush() => to.Flush();
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count)
-    {
-        _hash.AppendData(buffer, offset, count);
-        to.Write(buffer, offset, count);
-    }
-
-    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
-    {
-        _hash.AppendData(buffer.Span);
-        return to.WriteAsync(buffer, cancellationToken);
-    }
-
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            _hash.Dispose();
-        }
-
-        base.Dispose(disposing);
     }
 }

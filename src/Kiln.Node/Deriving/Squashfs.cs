@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Kiln.Node.Sandbox;
+using Kiln.Oci;
 
 namespace Kiln.Node.Deriving;
 
@@ -10,52 +11,48 @@ namespace Kiln.Node.Deriving;
 /// </summary>
 internal sealed class Squashfs(string compression, long time, BuildLimits limits)
 {
-    public const string Program = "mksquashfs";
+    public const string Name = "mksquashfs";
 
     private const int MaxSaid = 4000;
 
     // ulimit(1) counts blocks of 512 bytes.
     private const string Script = "ulimit -f \"$1\" && shift && exec \"$@\"";
 
-    // A file that grew past its limit: 128 and SIGXFSZ; by itself mksquashfs says that writing failed.
+    // A file that grew past its limit: 128 and SIGXFSZ.
     private const int FileTooLarge = 153;
 
-    /// <summary>Whether this machine has the program.</summary>
-    public static bool IsThere => Programs.Find(Program) is not null;
+    /// <summary>The program's path; null where this machine has none.</summary>
+    public string? Program { get; init; } = Programs.Find(Name);
 
     /// <param name="file">Where it is made; must not be there.</param>
     /// <param name="write">Writes the tar.</param>
-    /// <exception cref="DerivationException">mksquashfs failed.</exception>
+    /// <exception cref="DerivationException">The file would be too large.</exception>
+    /// <exception cref="IOException">mksquashfs failed, for whatever this machine lacks: it takes any tar.</exception>
     public async Task MakeAsync(string file, Func<Stream, CancellationToken, Task> write, CancellationToken cancel)
     {
+        var program = Program ?? throw new IOException($"{Name} is no longer installed on the build node");
         var blocks = (limits.DiskBytes / 512).ToString(CultureInfo.InvariantCulture);
         using var process = new Process
         {
-            StartInfo = Programs.Start("sh", ["-c", Script, "sh", blocks, Programs.Find(Program)!, .. Arguments(file)]),
+            StartInfo = Programs.Start("sh", ["-c", Script, "sh", blocks, program, .. Arguments(file)]),
         };
         process.Start();
         try
         {
             var output = process.StandardOutput.ReadToEndAsync(cancel);
             var errors = process.StandardError.ReadToEndAsync(cancel);
-            var broken = await WriteAsync(process.StandardInput.BaseStream, write, cancel);
+            var disk = new DiskGuard(limits, Path.GetDirectoryName(file)!);
+            var broken = await WriteAsync(process.StandardInput.BaseStream, disk, write, cancel);
             await process.WaitForExitAsync(cancel);
             var said = (await output + await errors).Trim();
             if (process.ExitCode == FileTooLarge)
             {
-                throw new DerivationException(
-                    $"the file would be larger than the {limits.DiskBytes} bytes that one build may use on this node"
-                )
-                {
-                    IsLimit = true,
-                };
+                throw disk.TooLarge();
             }
 
             if (process.ExitCode != 0 || broken)
             {
-                throw new DerivationException(
-                    $"{Program} failed (exit code {process.ExitCode}): {said[Math.Max(0, said.Length - MaxSaid)..]}"
-                );
+                throw new IOException($"{Name} failed (exit code {process.ExitCode}): {Shortened(said)}");
             }
         }
         finally
@@ -68,28 +65,35 @@ internal sealed class Squashfs(string compression, long time, BuildLimits limits
         }
     }
 
-    // A program that ends before it has read all says why itself.
+    // Whether the program ended before it had read all; it says why itself. What fails on this side of the pipe, a layer
+    // that cannot be read or a disk that is full, is told as it is.
     private static async Task<bool> WriteAsync(
         Stream to,
+        DiskGuard disk,
         Func<Stream, CancellationToken, Task> write,
         CancellationToken cancel
     )
     {
+        var pipe = new Pipe(to);
         try
         {
-            await using (to)
+            await using (pipe)
             {
-                await using var buffered = new BufferedStream(to, 1 << 18);
+                await using var buffered = new BufferedStream(disk.Watch(pipe), 1 << 18);
                 await write(buffered, cancel);
             }
 
             return false;
         }
-        catch (IOException) when (!cancel.IsCancellationRequested)
+        catch (IOException e) when (pipe.Broken is { } broken && broken == e && !cancel.IsCancellationRequested)
         {
             return true;
         }
     }
+
+    // What it does not understand it says first, and then how it is called at length.
+    private static string Shortened(string said) =>
+        said.Length <= MaxSaid ? said : $"{said[..(MaxSaid / 2)]}\n…\n{said[^(MaxSaid / 2)..]}";
 
     private List<string> Arguments(string file)
     {
@@ -120,11 +124,62 @@ internal sealed class Squashfs(string compression, long time, BuildLimits limits
 
         return arguments;
     }
-}
 
-/// <summary>An image cannot be made into a format, as a sentence.</summary>
-internal sealed class DerivationException(string message) : Exception(message)
-{
-    /// <summary>Whether it is a limit of the node's that stands in the way.</summary>
-    public bool IsLimit { get; init; }
+    private sealed class Pipe(Stream to) : SinkStream
+    {
+        /// <summary>The first thing that writing threw.</summary>
+        public IOException? Broken { get; private set; }
+
+        public override void Flush() { }
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            try
+            {
+                ThrowIfBroken();
+                to.Write(buffer);
+            }
+            catch (IOException e)
+            {
+                Broken = e;
+                throw;
+            }
+        }
+
+        public override async ValueTask WriteAsync(
+            ReadOnlyMemory<byte> buffer,
+            CancellationToken cancellationToken = default
+        )
+        {
+            try
+            {
+                ThrowIfBroken();
+                await to.WriteAsync(buffer, cancellationToken);
+            }
+            catch (IOException e)
+            {
+                Broken = e;
+                throw;
+            }
+        }
+
+        // What is left in buffers is written once more when they are disposed of.
+        private void ThrowIfBroken()
+        {
+            if (Broken is { } broken)
+            {
+                throw broken;
+            }
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            if (disposing)
+            {
+                to.Dispose();
+            }
+
+            base.Dispose(disposing);
+        }
+    }
 }

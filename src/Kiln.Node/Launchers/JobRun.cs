@@ -131,7 +131,7 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
             task.RecipeType == RecipeTypes.Image
                 ? abilities.Outputs.Contains(task.Format)
                     ? null
-                    : $"it makes no {task.Format} of images: {Squashfs.Program} is not there, which all machines of a node need where one has it"
+                    : $"it makes no {task.Format} of images: {Squashfs.Name} (squashfs-tools 4.5 or later) does not do it there, which all machines of a node need where one has it"
                 : abilities.Platforms.Any(p => PlatformLevels.Builds(p, task.Platform))
                     ? null
                     : $"it is {string.Join(", ", abilities.Platforms)}, not {task.Platform}; the type names the wrong machines"

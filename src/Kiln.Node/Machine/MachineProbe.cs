@@ -4,7 +4,7 @@ using Kiln.Node.Sandbox;
 
 namespace Kiln.Node.Machine;
 
-/// <summary>Finds out what a machine is by reading its files; nothing is started and nothing is changed.</summary>
+/// <summary>Finds out what a machine is by reading its files; nothing is changed, and nothing started but what asks a directory for ranges of ids.</summary>
 internal static partial class MachineProbe
 {
     private static readonly Version OverlayKernel = new(5, 11);
@@ -42,8 +42,8 @@ internal static partial class MachineProbe
             MaxUserNamespaces = Number(root.Text("proc/sys/user/max_user_namespaces")),
             UnprivilegedUserNamespaces = root.Text("proc/sys/kernel/unprivileged_userns_clone") != "0",
             AppArmorRestricts = root.Text("proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1",
-            SubordinateUids = IdRange.Read(root.At("etc/subuid"), user, uid)?.Count ?? 0,
-            SubordinateGids = IdRange.Read(root.At("etc/subgid"), user, uid)?.Count ?? 0,
+            SubordinateUids = Ids(root, "etc/subuid", user, uid, IdRange.OfUsers),
+            SubordinateGids = Ids(root, "etc/subgid", user, uid, IdRange.OfGroups),
             IdMapTools = root.Has("usr/bin/newuidmap") && root.Has("usr/bin/newgidmap"),
             OverlayInUserNamespaces =
                 root.Lines("proc/filesystems").Any(l => l.EndsWith("overlay", StringComparison.Ordinal))
@@ -53,6 +53,9 @@ internal static partial class MachineProbe
             Seccomp = root.Has("proc/sys/kernel/seccomp/actions_avail"),
             UnifiedControlGroups = root.Has("sys/fs/cgroup/cgroup.controllers"),
         };
+
+    private static long Ids(MachineRoot root, string file, string user, long uid, Func<string, long, IdRange?> own) =>
+        (root == MachineRoot.This ? own(user, uid) : IdRange.Read(root.At(file), user, uid))?.Count ?? 0;
 
     private static Version? KernelVersion(string? release)
     {

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Recipes;
 using Kiln.Inspect;
+using Kiln.Inspect.Rewriting;
 using Kiln.Node.Engines;
 using Kiln.Oci;
 
@@ -167,7 +168,13 @@ internal sealed class ProductPublisher(IBuildCoordinator coordinator)
         var (digest, size) = await coordinator.PushBlobAsync(
             lease,
             async (to, stop) =>
-                diffId = await SingleIdLayer.WriteAsync(layer.Open!(), to, type == MediaTypes.OciLayerZstd, stop),
+                (_, diffId) = await SingleIdRewrite.PackAsync(
+                    layer.Open!(),
+                    to,
+                    type == MediaTypes.OciLayerZstd,
+                    whole: false,
+                    stop
+                ),
             cancel
         );
         return new PublishedLayer(

@@ -12,7 +12,7 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
     private const string MapOwn = "--map-root-user";
 
     /// <summary>Whether images can keep their files' owners: a subordinate range of usual size is there.</summary>
-    public bool HasRange => Uids is { Count: >= 65536 } && Gids is { Count: >= 65536 };
+    public bool HasRange => Uids is { Count: >= IdRange.Whole } && Gids is { Count: >= IdRange.Whole };
 
     /// <summary>Whether a build has no other id than the user's own.</summary>
     public bool SingleId { get; private init; }
@@ -33,8 +33,8 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
         var found = new UserNamespace(
             uid,
             gid,
-            tools ? IdRange.Read("/etc/subuid", user, uid) : null,
-            tools ? IdRange.Read("/etc/subgid", user, uid) : null
+            tools ? IdRange.OfUsers(user, uid) : null,
+            tools ? IdRange.OfGroups(user, uid) : null
         );
         return found with { SingleId = singleId || !found.HasRange };
     }
@@ -43,7 +43,7 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
     public static (string Name, long Uid) Account()
     {
         var uid = StatusId("Uid:");
-        return (UserName(uid), uid);
+        return (NameOf(uid, "/etc/passwd"), uid);
     }
 
     /// <summary>
@@ -77,7 +77,7 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
             "1",
             "1",
             Text(range.First),
-            Text(Math.Min(range.Count, 65536)),
+            Text(Math.Min(range.Count, IdRange.Whole)),
         ];
         var (code, output) = await Programs.RunAsync(program, arguments, cancel);
         if (code != 0)
@@ -98,9 +98,10 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
         );
     }
 
-    private static string UserName(long uid)
+    /// <summary>An account's name: by the machine's own list, else as the C library has it from a directory (LDAP, SSSD).</summary>
+    internal static string NameOf(long uid, string passwd)
     {
-        foreach (var line in File.ReadLines("/etc/passwd"))
+        foreach (var line in File.ReadLines(passwd))
         {
             var fields = line.Split(':');
             if (fields.Length > 2 && fields[2] == Text(uid))
@@ -109,36 +110,8 @@ internal sealed record UserNamespace(long Uid, long Gid, IdRange? Uids, IdRange?
             }
         }
 
-        return Text(uid);
-    }
-}
-
-/// <summary>A range of subordinate ids.</summary>
-internal sealed record IdRange(long First, long Count)
-{
-    /// <summary>The first range of a user in subuid(5) or subgid(5), by name or number; null where there is none.</summary>
-    public static IdRange? Read(string file, string user, long uid)
-    {
-        if (!File.Exists(file))
-        {
-            return null;
-        }
-
-        foreach (var line in File.ReadLines(file))
-        {
-            var fields = line.Trim().Split(':');
-            if (
-                fields.Length == 3
-                && (fields[0] == user || fields[0] == uid.ToString(CultureInfo.InvariantCulture))
-                && long.TryParse(fields[1], CultureInfo.InvariantCulture, out var first)
-                && long.TryParse(fields[2], CultureInfo.InvariantCulture, out var count)
-            )
-            {
-                return new IdRange(first, count);
-            }
-        }
-
-        return null;
+        // This process is the account's.
+        return Environment.UserName is { Length: > 0 } name ? name : Text(uid);
     }
 }
 

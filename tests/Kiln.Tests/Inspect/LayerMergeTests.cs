@@ -237,7 +237,7 @@ public sealed class LayerMergeTests
             .Gzip();
         var tar = new MemoryStream();
 
-        var changes = await SingleIdRewrite.WriteAsync(new MemoryStream(layer), tar, default);
+        var changes = await SingleIdRewrite.WriteAsync(new MemoryStream(layer), tar, whole: true, default);
 
         Assert.Equal(
             (6, 1, 2, 1, 1, 2),
@@ -254,8 +254,40 @@ public sealed class LayerMergeTests
         // Again there is nothing to change.
         Assert.Equal(
             0,
-            (await SingleIdRewrite.WriteAsync(new MemoryStream(tar.ToArray()), Stream.Null, default)).Entries
+            (
+                await SingleIdRewrite.WriteAsync(new MemoryStream(tar.ToArray()), Stream.Null, whole: true, default)
+            ).Entries
         );
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_links_header_lets_no_set_id_bit_through(bool whole)
+    {
+        // Many who unpack set the file's mode by the link's.
+        byte[] layer = new Tars().File("a", "a", 0x1ed).HardLink("b", "a", 0x9ed).Gzip();
+        var tar = new MemoryStream();
+
+        var changes = await SingleIdRewrite.WriteAsync(new MemoryStream(layer), tar, whole, default);
+
+        Assert.Equal((1, 1), (changes.Entries, changes.SetIds));
+        Assert.Equal(["b"], changes.SetIdFiles);
+        var (facts, _, _) = await LayerFacts.ReadAsync(new MemoryStream(tar.ToArray()), default);
+        Assert.Equal([0x1ed, 0x1ed], facts!.Entries.Select(e => e.Mode));
+    }
+
+    [Fact]
+    public async Task A_tree_that_is_too_deep_or_weighs_too_much_is_refused()
+    {
+        // Links make deep trees of short paths.
+        var deep = new Tars();
+        var path = string.Concat(Enumerable.Repeat("d/", 600));
+        deep = deep.Directory(path.TrimEnd('/'), 0x1ed).Link("l", path.TrimEnd('/'));
+        deep = deep.Directory("l/" + path.TrimEnd('/'), 0x1ed);
+        await Assert.ThrowsAsync<OversizeException>(() => MergeAsync([deep.Gzip()], new MergeOptions()));
+        var weight = new Weight();
+        Assert.Throws<OversizeException>(() => weight.Add(Weight.Most));
     }
 
     private static async Task<byte[]> MergeAsync(

@@ -23,7 +23,8 @@ internal sealed class Tars
 
     public Tars Link(string path, string target) => Add(TarEntryType.SymbolicLink, path, 0x1ff, 0, 0, 0, target);
 
-    public Tars HardLink(string path, string target) => Add(TarEntryType.HardLink, path, 0x1a4, 0, 0, 0, target);
+    public Tars HardLink(string path, string target, int mode = 0x1a4) =>
+        Add(TarEntryType.HardLink, path, mode, 0, 0, 0, target);
 
     public Tars Device(string path) => Add(TarEntryType.CharacterDevice, path, 0x1b6, 0, 0, 0);
 

@@ -2,7 +2,7 @@ using System.Formats.Tar;
 using System.IO.Compression;
 using System.Text;
 using Kiln.Inspect;
-using Kiln.Node.Publishing;
+using Kiln.Inspect.Rewriting;
 using Kiln.Oci;
 
 // Pax headers are what this is about, and no digest of them is kept.
@@ -81,10 +81,16 @@ public sealed class SingleIdLayerTests
             }
         );
         using var first = new MemoryStream();
-        await SingleIdLayer.WriteAsync(new MemoryStream(tar), first, zstd: false, Cancel);
+        await SingleIdRewrite.PackAsync(new MemoryStream(tar), first, zstd: false, whole: false, Cancel);
         var once = Plain(first.ToArray());
         using var second = new MemoryStream();
-        var diffId = await SingleIdLayer.WriteAsync(new MemoryStream(first.ToArray()), second, zstd: false, Cancel);
+        var (_, diffId) = await SingleIdRewrite.PackAsync(
+            new MemoryStream(first.ToArray()),
+            second,
+            zstd: false,
+            whole: false,
+            Cancel
+        );
 
         Assert.Equal(once, Plain(second.ToArray()));
         Assert.Equal(Digest.Of(once), diffId);
@@ -97,10 +103,16 @@ public sealed class SingleIdLayerTests
         // The mode of the file itself, behind its pax header.
         tar[1024 + 100] ^= 1;
         await Assert.ThrowsAsync<InvalidDataException>(() =>
-            SingleIdLayer.WriteAsync(new MemoryStream(tar), Stream.Null, zstd: false, Cancel)
+            SingleIdRewrite.PackAsync(new MemoryStream(tar), Stream.Null, zstd: false, whole: false, Cancel)
         );
         await Assert.ThrowsAsync<InvalidDataException>(() =>
-            SingleIdLayer.WriteAsync(new MemoryStream("#!/bin/sh\n"u8.ToArray()), Stream.Null, zstd: false, Cancel)
+            SingleIdRewrite.PackAsync(
+                new MemoryStream("#!/bin/sh\n"u8.ToArray()),
+                Stream.Null,
+                zstd: false,
+                whole: false,
+                Cancel
+            )
         );
     }
 
@@ -114,15 +126,21 @@ public sealed class SingleIdLayerTests
                 new Dictionary<string, string> { ["comment"] = new('x', TarHeaderGuard.MaxMetaBytes) }
             )
         );
-        await Assert.ThrowsAsync<InvalidDataException>(() =>
-            SingleIdLayer.WriteAsync(new MemoryStream(tar), Stream.Null, zstd: false, Cancel)
+        await Assert.ThrowsAsync<OversizeException>(() =>
+            SingleIdRewrite.PackAsync(new MemoryStream(tar), Stream.Null, zstd: false, whole: false, Cancel)
         );
     }
 
     private static async Task<(List<TarEntry> Entries, List<byte[]> Content)> WrittenAsync(byte[] tar)
     {
         using var written = new MemoryStream();
-        var diffId = await SingleIdLayer.WriteAsync(new MemoryStream(tar), written, zstd: false, Cancel);
+        var (_, diffId) = await SingleIdRewrite.PackAsync(
+            new MemoryStream(tar),
+            written,
+            zstd: false,
+            whole: false,
+            Cancel
+        );
         var plain = Plain(written.ToArray());
         Assert.Equal(Digest.Of(plain), diffId);
         // Two blocks of zeros end it, as they did.
