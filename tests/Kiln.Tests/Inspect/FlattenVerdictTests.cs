@@ -128,6 +128,27 @@ public sealed class FlattenVerdictTests
     }
 
     [Fact]
+    public async Task A_links_header_is_judged_where_it_says_more_than_its_file()
+    {
+        // Many who unpack set the file's mode by it.
+        var verdict = await JudgeAsync(
+            new Tars()
+                .File("opt/a", "x", mode: 0x1ed)
+                .HardLink("opt/b", "opt/a", mode: 0x9ed)
+                .HardLink("opt/c", "opt/a", mode: 0x9ed)
+        );
+        Assert.Equal((1, FlattenVerdict.Caution, 1), (verdict.SetIdFiles, verdict.Mode, (int)verdict.Files));
+        Assert.StartsWith("opt/b: is set-id", verdict.Reasons[0], StringComparison.Ordinal);
+
+        var same = await JudgeAsync(new Tars().File("opt/a", "x", mode: 0x9ed).HardLink("opt/b", "opt/a", mode: 0x9ed));
+        Assert.Equal(1, same.SetIdFiles);
+        Assert.StartsWith("opt/a:", Assert.Single(same.Reasons), StringComparison.Ordinal);
+
+        Assert.Equal("allow/caution", await VerdictAsync(t => t.File("a", "x").HardLink("b", "a", mode: 0)));
+        Assert.Equal("allow/allow", await VerdictAsync(t => t.File("a", "x").HardLink("b", "a")));
+    }
+
+    [Fact]
     public async Task Many_layers_with_whiteouts_cost_what_they_have_and_not_what_lies_below_them()
     {
         var tar = new Tars();
