@@ -48,8 +48,8 @@ internal sealed class SoftwareHints
     /// <summary>The least processor that is declared as needed, by the files or by what the image was built for.</summary>
     public string? CpuTarget(Platform platform)
     {
-        // Code for GPUs is kept in ELF files too, and images for them have more of it than of programs.
-        // Firmware, code for GPUs and 32-bit programs say nothing of the level that the platform's own have to have.
+        // Firmware, 32-bit programs and code for GPUs, of which images can have more than of programs, say nothing of the level
+        // that the platform's own have to have.
         if (Elf?.Machines.FirstOrDefault(m => IsOf(m.Name, platform.Architecture)) is not { } most)
         {
             return null;

@@ -6,6 +6,7 @@ using Kiln.Inspect;
 using Kiln.Inspect.Rewriting;
 using Kiln.Node.Sandbox;
 using Kiln.Oci;
+using Microsoft.Extensions.Logging;
 
 namespace Kiln.Node.Deriving;
 
@@ -13,7 +14,7 @@ namespace Kiln.Node.Deriving;
 /// Makes something of a finished image (build-extension, section 18): a SIF, a squashfs, an image of one layer, or the image
 /// flattened to a single id. Nothing of the image is run.
 /// </summary>
-internal sealed class Derivation(
+internal sealed partial class Derivation(
     Lease lease,
     IBuildCoordinator coordinator,
     string home,
@@ -26,18 +27,23 @@ internal sealed class Derivation(
     /// <summary>What is left of this node's disk while it writes.</summary>
     public DiskGuard Disk { get; } = new(limits, home);
 
-    /// <summary>The formats that this machine makes of images, as a trial shows, and why not all.</summary>
+    /// <summary>The formats that this machine makes of images, as a trial shows.</summary>
     /// <param name="directory">Where it is tried.</param>
+    /// <param name="log">Is told why not all are made.</param>
     /// <param name="cancel">Ends it.</param>
-    public static async Task<(IReadOnlyList<string> Formats, string? Lacking)> FormatsAsync(
+    public static async Task<IReadOnlyList<string>> FormatsAsync(
         string directory,
+        ILogger log,
         CancellationToken cancel
     )
     {
-        var lacking = await SquashfsProbe.UnavailableAsync(directory, Programs.Find(Squashfs.Name), cancel);
-        return lacking is null
-            ? ([OutputFormats.Sif, OutputFormats.Squashfs, OutputFormats.SingleLayer, OutputFormats.SingleId], null)
-            : ([OutputFormats.SingleLayer, OutputFormats.SingleId], lacking);
+        if (await SquashfsProbe.UnavailableAsync(directory, Programs.Find(Squashfs.Name), cancel) is not { } lacking)
+        {
+            return [OutputFormats.Sif, OutputFormats.Squashfs, OutputFormats.SingleLayer, OutputFormats.SingleId];
+        }
+
+        LogNoSquashfs(log, lacking);
+        return [OutputFormats.SingleLayer, OutputFormats.SingleId];
     }
 
     /// <exception cref="DerivationException">It cannot be made of this image.</exception>
@@ -230,4 +236,7 @@ internal sealed class Derivation(
         var name = lease.Repository[(lease.Repository.LastIndexOf('/') + 1)..];
         return new(StringComparer.Ordinal) { [RecipeAnnotations.Title] = $"{name}-{architecture}.{extension}" };
     }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "SIF and squashfs files are not made here: {Why}")]
+    private static partial void LogNoSquashfs(ILogger log, string why);
 }

@@ -20,7 +20,9 @@ internal static class SquashfsProbe
             return $"there is no {OutputFormats.Tool(OutputFormats.Squashfs)}";
         }
 
-        var home = Path.Combine(directory, $"squashfs-{Guid.NewGuid():n}");
+        // Of one name: what a node that was killed has left goes with the next trial.
+        var home = Path.Combine(directory, "squashfs-trial");
+        Remove(home);
         Directory.CreateDirectory(home);
         try
         {
@@ -35,6 +37,14 @@ internal static class SquashfsProbe
             return null;
         }
         finally
+        {
+            Remove(home);
+        }
+    }
+
+    private static void Remove(string home)
+    {
+        if (Directory.Exists(home))
         {
             Directory.Delete(home, recursive: true);
         }

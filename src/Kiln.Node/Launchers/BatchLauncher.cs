@@ -44,19 +44,13 @@ public sealed partial class BatchLauncher : ILauncher
         }
 
         var types = _options.Types;
-        var (formats, lacking) = await Derivation.FormatsAsync(_node.Directory, cancel);
-        if (lacking is not null)
-        {
-            LogNoSquashfs(_log, lacking);
-        }
-
         LogReady(_log, _system.Name, string.Join(", ", types.Select(t => t.Name)));
         return new NodeAbilities
         {
             Engines = [],
             Platforms = [.. types.SelectMany(t => t.Platforms).SelectMany(PlatformLevels.Below).Distinct()],
             RecipeTypes = [RecipeTypes.Dockerfile],
-            Outputs = [BuildOutput.Oci, .. formats],
+            Outputs = [BuildOutput.Oci, .. await Derivation.FormatsAsync(_node.Directory, _log, cancel)],
             Networks = [.. types.SelectMany(t => t.Networks).Distinct(StringComparer.Ordinal)],
             Resources = BuildResources.Most(types.Select(TypeChoice.ResourcesOf)),
             Types = [.. types.Select(TypeChoice.Offer)],
@@ -208,9 +202,6 @@ public sealed partial class BatchLauncher : ILauncher
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Builds are jobs of {System}, of the types {Types}")]
     private static partial void LogReady(ILogger log, string system, string types);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "SIF and squashfs files are not made here: {Why}")]
-    private static partial void LogNoSquashfs(ILogger log, string why);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "{Count} builds of an earlier process are looked for")]
     private static partial void LogFound(ILogger log, int count);

@@ -104,7 +104,7 @@ public sealed partial class LocalLauncher : ILauncher
             EmulatedPlatforms = _engines[0].Abilities.EmulatedPlatforms,
             Microarchitectures = machine.Names,
             RecipeTypes = [.. _engines.SelectMany(e => e.Abilities.RecipeTypes)],
-            Outputs = [BuildOutput.Oci, .. await FormatsAsync(cancel)],
+            Outputs = [BuildOutput.Oci, .. await Derivation.FormatsAsync(_directory.Root, _log, cancel)],
             Networks = _engines[0].Abilities.Networks,
             Roots = [_jail.Users.Root],
             Resources = Resources,
@@ -202,17 +202,6 @@ public sealed partial class LocalLauncher : ILauncher
         return [];
     }
 
-    private async Task<IReadOnlyList<string>> FormatsAsync(CancellationToken cancel)
-    {
-        var (formats, lacking) = await Derivation.FormatsAsync(_directory.Root, cancel);
-        if (lacking is not null)
-        {
-            LogNoSquashfs(_log, lacking);
-        }
-
-        return formats;
-    }
-
     private async Task<(BuildahProbe? Probe, string? Unavailable)> ProbeAsync(CancellationToken cancel)
     {
         using var over = new CancellationTokenSource(ProbeTime, _time);
@@ -256,9 +245,6 @@ public sealed partial class LocalLauncher : ILauncher
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Definitions are not built here: {Why}")]
     private static partial void LogNoApptainer(ILogger log, string why);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "SIF and squashfs files are not made here: {Why}")]
-    private static partial void LogNoSquashfs(ILogger log, string why);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Nothing is built here: {Why}")]
     private static partial void LogUnavailable(ILogger log, string why);

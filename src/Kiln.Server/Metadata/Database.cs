@@ -52,7 +52,7 @@ internal abstract class Database : IDisposable
 
     /// <summary>
     /// Runs a part of the work under way in <paramref name="transaction"/> that may be refused by itself: what it wrote and
-    /// what was to happen after the commit is undone before the refusal is thrown on.
+    /// what was to happen after the commit is undone before the refusal is thrown on. Any other exception undoes all of the work.
     /// </summary>
     public T Attempt<T>(DbTransaction transaction, Func<T> part)
     {

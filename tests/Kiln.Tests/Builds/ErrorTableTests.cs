@@ -17,6 +17,7 @@ public sealed partial class ErrorTableTests
 {
     private const string Jobs = "hpc/app/_build/v1/jobs";
     private const string Recipe = "\"recipe\":{\"mediaType\":\"text/x-dockerfile\",\"data\":\"RlJPTSBzY3JhdGNoCg==\"}";
+    private const int MaxJobs = 40;
     private const string Absent = "sha256:aedb89a5df3fa243d839e938028fd8ad1ac145c0d926e0fe07bd59515d554ac2";
     private const string Failed = """{"state":"failed","reason":"recipe-error"}""";
 
@@ -84,12 +85,12 @@ public sealed partial class ErrorTableTests
         ["BUILD_IDEMPOTENCY_CONFLICT 409"] = MeanwhileAsync,
         ["TOOMANYREQUESTS 429"] = async s =>
         {
-            for (var i = 0; i < 10; i++)
+            for (var i = 0; i < MaxJobs; i++)
             {
                 await s.SubmitAsync($"?arg.N={i}");
             }
 
-            return await s.PostAsync("?arg.N=10");
+            return await s.PostAsync($"?arg.N={MaxJobs}");
         },
         ["MANIFEST_BLOB_UNKNOWN 404"] = s => PostAsync(s, "{" + Recipe + Context(Absent, 20) + "}"),
         ["PAGINATION_NUMBER_INVALID 400"] = s => GetAsync(s, $"{Jobs}?n=many"),
@@ -112,7 +113,7 @@ public sealed partial class ErrorTableTests
                 MaxRecipeBytes = 1000,
                 MaxContextBytes = 100_000,
                 MaxLogBytes = 200,
-                MaxActiveJobs = 10,
+                MaxActiveJobs = MaxJobs,
             }
         );
         using var answer = await provoke(server);
@@ -232,7 +233,7 @@ public sealed partial class ErrorTableTests
                 answer.Dispose();
             }
 
-            if (met.StatusCode == HttpStatusCode.Conflict || round == 9)
+            if (met.StatusCode == HttpStatusCode.Conflict || round == MaxJobs - 1)
             {
                 return met;
             }

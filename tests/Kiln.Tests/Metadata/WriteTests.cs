@@ -1,4 +1,5 @@
 using System.Data.Common;
+using Kiln.Oci;
 using Kiln.Server;
 using Kiln.Server.Metadata;
 using Microsoft.Extensions.DependencyInjection;
@@ -9,6 +10,36 @@ namespace Kiln.Tests.Metadata;
 public sealed class WriteTests(ServerFixture fixture)
 {
     private Database Database => fixture.Server.Services.GetRequiredService<Database>();
+
+    [Fact]
+    public async Task Part_that_is_refused_is_undone_with_all_that_was_to_follow_it()
+    {
+        var prefix = Samples.Repository();
+        var done = new List<string>();
+        await Database.WriteAsync(
+            transaction =>
+            {
+                Insert(transaction, $"{prefix}/before");
+                Database.AfterCommit(transaction, () => done.Add("before"));
+                Assert.Throws<OciException>(() =>
+                    Database.Attempt<bool>(
+                        transaction,
+                        () =>
+                        {
+                            Insert(transaction, $"{prefix}/part");
+                            Database.AfterCommit(transaction, () => done.Add("part"));
+                            throw new OciException(ErrorCodes.QuotaExceeded, "no more");
+                        }
+                    )
+                );
+                Insert(transaction, $"{prefix}/after");
+                Database.AfterCommit(transaction, () => done.Add("after"));
+            },
+            CancellationToken.None
+        );
+        Assert.Equal(["before", "after"], done);
+        Assert.Equal([$"{prefix}/after", $"{prefix}/before"], Names(prefix));
+    }
 
     [Fact]
     public async Task Work_that_fails_among_others_is_undone_alone()

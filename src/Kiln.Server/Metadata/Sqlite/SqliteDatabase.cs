@@ -15,7 +15,6 @@ internal sealed class SqliteDatabase : Database
     private readonly PreparedConnection _writer;
     private readonly WriteQueue _queue;
     private readonly Checkpoints _checkpoints;
-    private readonly Lock _writing = new();
 
     // As many as ever read at one time. A pool of our own, since the driver's would ask for the pragmas anew each time.
     private readonly ConcurrentBag<PreparedConnection> _readers = [];
@@ -69,14 +68,6 @@ internal sealed class SqliteDatabase : Database
     private SqliteTransaction Begin() => _writer.BeginTransaction(deferred: false);
 
     private void Commit(IReadOnlyList<QueuedWork> batch)
-    {
-        lock (_writing)
-        {
-            Write(batch);
-        }
-    }
-
-    private void Write(IReadOnlyList<QueuedWork> batch)
     {
         using var transaction = Begin();
         foreach (var work in batch)
