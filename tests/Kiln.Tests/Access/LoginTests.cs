@@ -37,6 +37,45 @@ public sealed class LoginTests : IAsyncLifetime
         Assert.Equal(300, (int)answer["expires_in"]!);
     }
 
+    // Credentials of a connection's last request are known again without being checked: they must not become another's.
+    [Fact]
+    public async Task Each_request_of_a_connection_is_whose_credentials_it_brings()
+    {
+        using var handler = new SocketsHttpHandler { MaxConnectionsPerServer = 1 };
+        using var one = new HttpClient(handler) { BaseAddress = new Uri(Server.Http.BaseAddress!, "/v2/") };
+        async Task<int> AskAsync(string? credentials)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, "other/b/tags/list");
+            request.Headers.Authorization = credentials is null ? null : AuthenticationHeaderValue.Parse(credentials);
+            using var response = await one.SendAsync(request);
+            await response.Content.ReadAsByteArrayAsync();
+            return (int)response.StatusCode;
+        }
+
+        var (mine, theirs) = (AccessServer.Basic("other"), AccessServer.Basic("pull"));
+        var token = await Server.TokenAsync(mine, "repository:other/b:pull");
+        (string? Credentials, int Status)[] asked =
+        [
+            (mine, 404),
+            (mine, 404),
+            (theirs, 403),
+            (theirs, 403),
+            (null, 401),
+            (token, 404),
+            (token, 404),
+            (token + "x", 401),
+            (mine, 404),
+        ];
+        foreach (var (credentials, status) in asked.Concat(asked))
+        {
+            Assert.Equal(status, await AskAsync(credentials));
+        }
+
+        await AskAsync(token);
+        Server.Time.Advance(TimeSpan.FromMinutes(6));
+        Assert.Equal(401, await AskAsync(token));
+    }
+
     [Fact]
     public async Task The_form_of_OAuth_works_too()
     {

@@ -3,6 +3,7 @@ using Kiln.Server.Access.Logins;
 using Kiln.Server.Access.Policies;
 using Kiln.Server.Access.Tokens;
 using Kiln.Server.Audit;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
 
 namespace Kiln.Server.Access.Guard;
@@ -133,8 +134,11 @@ internal sealed class Gate(
             return null;
         }
 
-        var key = remembered.KeyOf(header);
-        if (remembered.Find(key, policy.Generation) is { } known)
+        var connection = http.Features.Get<IConnectionItemsFeature>()?.Items;
+        Caller? known = remembered.FindLatest(header, policy.Generation, connection);
+        var key = known is null ? remembered.KeyOf(header) : default;
+        known ??= remembered.Find(key, header, policy.Generation, connection);
+        if (known is not null)
         {
             return await login.IsLiveAsync(known.Principal, http.RequestAborted) ? known : null;
         }

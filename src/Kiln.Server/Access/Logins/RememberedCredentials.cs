@@ -21,6 +21,11 @@ internal sealed class RememberedCredentials(TimeProvider time)
 
     private sealed record Entry(Caller Caller, long Generation, DateTimeOffset Expires);
 
+    // What a connection presented last, as the very object: the web server reuses it for a header that says the same again.
+    private sealed record Latest(string Credentials, Entry Entry);
+
+    private static readonly object LatestKey = new();
+
     /// <summary>The key of an <c>Authorization</c> header's value.</summary>
     public Key KeyOf(string credentials)
     {
@@ -33,10 +38,40 @@ internal sealed class RememberedCredentials(TimeProvider time)
     }
 
     /// <summary>Whose they are; null where that has to be found out.</summary>
-    public Caller? Find(Key key, long generation) =>
-        _entries.TryGetValue(key, out var entry) && entry.Generation == generation && entry.Expires > time.GetUtcNow()
-            ? entry.Caller
+    /// <param name="key"><see cref="KeyOf"/> the credentials.</param>
+    /// <param name="credentials">The header's value.</param>
+    /// <param name="generation">The policy's.</param>
+    /// <param name="connection">What belongs to the connection that they came by; null where there is no such thing.</param>
+    public Caller? Find(Key key, string credentials, long generation, IDictionary<object, object?>? connection)
+    {
+        if (!_entries.TryGetValue(key, out var entry) || !Counts(entry, generation))
+        {
+            return null;
+        }
+
+        if (connection is not null)
+        {
+            connection[LatestKey] = new Latest(credentials, entry);
+        }
+
+        return entry.Caller;
+    }
+
+    /// <summary>
+    /// Whose they are, without a hash, where the same connection has just presented the same object; null where that has to be
+    /// found out.
+    /// </summary>
+    public Caller? FindLatest(string credentials, long generation, IDictionary<object, object?>? connection) =>
+        connection is not null
+        && connection.TryGetValue(LatestKey, out var last)
+        && last is Latest latest
+        && ReferenceEquals(latest.Credentials, credentials)
+        && Counts(latest.Entry, generation)
+            ? latest.Entry.Caller
             : null;
+
+    private bool Counts(Entry entry, long generation) =>
+        entry.Generation == generation && entry.Expires > time.GetUtcNow();
 
     /// <summary>Keeps them, at most until <paramref name="expires"/>.</summary>
     public void Remember(Key key, Caller caller, long generation, DateTimeOffset? expires)
