@@ -31,24 +31,7 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
         // Jobs' names are seen by everybody: a name that follows from one could be taken by others before the job begins.
         var name = $"{Prefix}{handover.Lease.Id}-{RandomNumberGenerator.GetHexString(12, lowercase: true)}";
         using var scratch = new JobScratch(root, name);
-        var options = new NodeOptions
-        {
-            Directory = scratch.Directory,
-            Name = Environment.MachineName,
-            LeavesLease = true,
-            Unsafe = handover.Unsafe,
-            SingleId = handover.SingleId,
-            AllowHostNetwork = handover.AllowHostNetwork,
-            // A machine of another type than was meant must not emulate what is not marked as emulated.
-            AllowEmulation = handover.IsEmulated,
-            ApptainerRoot = handover.ApptainerRoot,
-            InsecureRegistries = handover.InsecureRegistries,
-            MemoryBytes = handover.MemoryBytes,
-            DiskBytes = handover.DiskBytes,
-            Processes = handover.Processes,
-            MaxContextBytes = handover.MaxContextBytes,
-        };
-        using var launcher = new LocalLauncher(options, time, log) { TimeUp = timeUp };
+        using var launcher = new LocalLauncher(OptionsOf(handover, scratch.Directory), time, log) { TimeUp = timeUp };
         try
         {
             using var coordinator = new HttpCoordinator(
@@ -80,6 +63,26 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
             await launcher.RemoveAsync(scratch.Directory, CancellationToken.None);
         }
     }
+
+    /// <summary>What the node is told that the job is.</summary>
+    internal static NodeOptions OptionsOf(JobHandover handover, string directory) =>
+        new()
+        {
+            Directory = directory,
+            Name = Environment.MachineName,
+            LeavesLease = true,
+            Unsafe = handover.Unsafe,
+            SingleId = handover.SingleId,
+            AllowHostNetwork = handover.AllowHostNetwork,
+            // A machine of another type than was meant must not emulate what is not marked as emulated.
+            AllowEmulation = handover.IsEmulated,
+            ApptainerRoot = handover.ApptainerRoot,
+            InsecureRegistries = handover.InsecureRegistries,
+            MemoryBytes = handover.MemoryBytes,
+            DiskBytes = handover.DiskBytes,
+            Processes = handover.Processes,
+            MaxContextBytes = handover.MaxContextBytes,
+        };
 
     private async Task BuildAsync(LocalLauncher launcher, HttpCoordinator coordinator, CancellationToken stop)
     {

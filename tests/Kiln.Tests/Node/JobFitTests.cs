@@ -127,7 +127,10 @@ public sealed class JobFitTests : IDisposable
             Cancel
         );
 
-        Assert.Equal(emulated, JobHandover.Take(Path.Combine(_folder, "seen"))!.IsEmulated);
+        var handover = JobHandover.Take(Path.Combine(_folder, "seen"))!;
+        Assert.Equal(emulated, handover.IsEmulated);
+        // And lets its machine do it then only.
+        Assert.Equal(emulated, JobRun.OptionsOf(handover, _folder).AllowEmulation);
     }
 
     [Fact]

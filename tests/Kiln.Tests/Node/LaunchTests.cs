@@ -212,7 +212,7 @@ public sealed class LaunchTests : IDisposable
     )]
     [InlineData(
         "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, outputs: [sif, single-layer] }\n",
-        "'single-layer' is not known; there are sif, squashfs"
+        "'single-layer' is not known; there are oci, sif, squashfs"
     )]
     [InlineData(
         "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, microarchitectures: [zen3, skylake-avx512] }\n",
@@ -281,7 +281,7 @@ public sealed class LaunchTests : IDisposable
                 recipes: [dockerfile, singularity]
                 microarchitectures: [zen3, haswell]
                 emulates: [linux/arm64]
-                outputs: [sif]
+                outputs: [oci, sif]
                 backend: { account: ["*"] }
             """
         );

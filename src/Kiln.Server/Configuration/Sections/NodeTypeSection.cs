@@ -62,10 +62,10 @@ internal static class NodeTypeSection
             ),
             new Field<NodeType, IReadOnlyList<string>>(
                 "outputs",
-                "The files that its machines make of images: sif, squashfs; those of the node's own machine otherwise.",
-                Words(OutputFormats.Sif, OutputFormats.Squashfs),
+                "The files that its machines make of images: sif, squashfs; oci for none; as the node's own machine otherwise.",
+                Words(OutputFormats.Oci, OutputFormats.Sif, OutputFormats.Squashfs),
                 t => t.Outputs,
-                (t, v) => t with { Outputs = v }
+                (t, v) => t with { Outputs = [.. v.Where(OutputFormats.IsDerived)] }
             ),
         ];
 
