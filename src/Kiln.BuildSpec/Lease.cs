@@ -37,7 +37,7 @@ public sealed record LeaseClaim
     public BuildResources? Resources { get; init; }
 
     /// <summary>
-    /// What it starts builds on, where that is more than one kind of machine: it gets what fits one of them, as it would
+    /// What it starts builds on, where that is more than one kind of machine: it gets what fits one of them whole, as it would
     /// where each asked for itself. Null where it is one machine.
     /// </summary>
     public IReadOnlyList<OfferedType>? Types { get; init; }
@@ -50,42 +50,12 @@ public sealed record LeaseClaim
 
     /// <summary>What else there is to say about the node, for people.</summary>
     public IReadOnlyDictionary<string, string>? Labels { get; init; }
-}
-
-/// <summary>One kind of machine that a node starts builds on. What is absent is as the claim says it.</summary>
-public sealed record OfferedType
-{
-    public IReadOnlyList<string>? Platforms { get; init; }
-
-    /// <inheritdoc cref="NetworkModes"/>
-    public IReadOnlyList<string>? Networks { get; init; }
-    public BuildResources? Resources { get; init; }
 
     /// <summary>
-    /// The words of a request's <c>backend</c> that are honoured, each with its values, or <c>*</c> for any. A build that
-    /// says another does not fit.
+    /// Its types, each with all that it has, what the claim says for all of them included; the node itself as the only one where
+    /// it is one machine.
     /// </summary>
-    public IReadOnlyDictionary<string, IReadOnlyList<string>>? Backend { get; init; }
-
-    /// <summary>Any value of a word of <see cref="Backend"/>.</summary>
-    public const string Any = "*";
-
-    /// <summary>The first word of a request's <c>backend</c> that is not honoured; null where all are.</summary>
-    public (string Name, string Value)? Unheard(IReadOnlyDictionary<string, string>? asked)
-    {
-        foreach (var (name, value) in asked ?? new Dictionary<string, string>())
-        {
-            if (
-                Backend?.TryGetValue(name, out var values) is not true
-                || !(values.Contains(Any, StringComparer.Ordinal) || values.Contains(value, StringComparer.Ordinal))
-            )
-            {
-                return (name, value);
-            }
-        }
-
-        return null;
-    }
+    public IReadOnlyList<OfferedType> Machines() => [.. (Types ?? [new OfferedType()]).Select(t => t.Of(this))];
 }
 
 /// <summary>

@@ -47,6 +47,9 @@ public sealed record NodeAbilities
     /// <inheritdoc cref="BuildSpec.RecipeTypes"/>
     public required IReadOnlyList<string> RecipeTypes { get; init; }
 
+    /// <summary>Why definitions are not built; null where they are, or where nobody has looked.</summary>
+    public string? NoDefinitions { get; init; }
+
     /// <summary>The formats that it makes, as a claim has them (<see cref="BuildSpec.Recipes.OutputFormats"/>).</summary>
     public IReadOnlyList<string> Outputs { get; init; } = [BuildOutput.Oci];
 

@@ -4,8 +4,34 @@ using Kiln.EndToEnd.Harness;
 namespace Kiln.EndToEnd;
 
 /// <summary>Builds as jobs of a real Slurm: three nodes on this machine.</summary>
-public sealed class SlurmTests(SlurmSite site) : IClassFixture<SlurmSite>
+public sealed class SlurmTests(Machine machine, SlurmSite site) : IClassFixture<SlurmSite>
 {
+    // What is built where, and that the first one that fits gets it.
+    private const string Types = """
+        launcher: slurm
+        types:
+          - name: plain
+            platforms: [linux/amd64]
+            outputs: oci
+            time: 2h
+            partition: build
+            constraint: avx2
+          - name: definitions
+            platforms: [linux/amd64]
+            recipes: [singularity]
+            outputs: oci
+            time: 2h
+            partition: build
+            constraint: bigmem
+          - name: files
+            platforms: [linux/amd64]
+            emulates: [linux/arm64]
+            outputs: [sif]
+            time: 2h
+            partition: build
+            constraint: arm64
+        """;
+
     private string Repository { get; } = $"slurm/app-{Guid.NewGuid():N}";
 
     [Fact]
@@ -109,6 +135,67 @@ public sealed class SlurmTests(SlurmSite site) : IClassFixture<SlurmSite>
 
         Assert.Equal("attempts-exhausted", Builds.Text(failed, "reason"));
         Assert.Contains("not linux/arm64; the type names the wrong machines", Builds.Text(failed, "message"));
+    }
+
+    [Fact]
+    public async Task A_definition_and_its_SIF_are_made_by_jobs_and_nothing_by_the_node()
+    {
+        var apptainer = new ApptainerRoot(machine);
+        apptainer.Needs();
+        machine.Needs("mksquashfs");
+        await using var node = await site.NodeAsync(Types, apptainer.Options);
+        var before = site.Slurm.Jobs().Select(j => j[0]).ToList();
+        var busybox = BaseImages.Push(machine, site.Server, BaseImages.Busybox(machine), "library/busybox:latest");
+
+        using var asked = await site.Server.Http.PostAsync(
+            $"/v2/{Repository}/_build/v1/jobs?tag=1&output=sif",
+            new StringContent(
+                $"Bootstrap: docker\nFrom: {busybox}\n%post\n  echo whole >/made\n",
+                null,
+                "application/vnd.supercontainers.build.singularity.v1"
+            )
+        );
+        Assert.True(asked.IsSuccessStatusCode, await asked.Content.ReadAsStringAsync());
+        var job = await Builds.WaitAsync(site.Server, asked.Headers.Location!.ToString());
+
+        await Builds.SucceededAsync(site.Server, job);
+        await site.IsWholeAsync(Repository);
+        Assert.Equal(System.Net.HttpStatusCode.OK, await Builds.ManifestStatusAsync(site.Server, Repository, "1-sif"));
+        var log = await Builds.LogAsync(site.Server, job);
+        Assert.Contains(" on cn2, partition build, type definitions]", log, StringComparison.Ordinal);
+        Assert.Contains(" on cn3, partition build, type files]", log, StringComparison.Ordinal);
+        Assert.Equal(2, site.Slurm.Jobs().Select(j => j[0]).Except(before).Count());
+        await SlurmSite.LeavesNothingAsync(node);
+        // Where a node builds itself, it has bases and steps.
+        Assert.Equal(
+            [],
+            Directory.GetDirectories(node.DataDirectory).Select(Path.GetFileName).Except(["jobs", "spool"])
+        );
+    }
+
+    [Fact]
+    public async Task What_a_type_emulates_is_built_there_and_marked()
+    {
+        machine.Needs("qemu-aarch64-static");
+        var probe = JsonNode.Parse(machine.RunKiln("node", "--probe", "--json").Ok().Output)!;
+        if (probe["offer"]!["emulatedPlatforms"] is null)
+            Assert.Skip("NOT RUN: this machine does not let builds have emulators; Linux 6.7 or later does");
+        await using var node = await site.NodeAsync(Types, []);
+        var busybox = BaseImages.Push(machine, site.Server, BaseImages.BusyboxArm64(machine), "library/busybox:arm64");
+
+        var job = await Builds.BuildOkAsync(
+            site.Server,
+            Repository,
+            "tag=1&platform=linux/arm64",
+            $"FROM {busybox}\nRUN uname -m >/machine\n"
+        );
+
+        Assert.True(job["tasks"]![0]!["emulated"]!.GetValue<bool>());
+        var log = await Builds.LogAsync(site.Server, job);
+        Assert.Contains(" on cn3, partition build, type files]", log, StringComparison.Ordinal);
+        var digest = Builds.Text(job["result"]!["outputs"]![0]!["manifest"]!, "digest");
+        var root = Builds.Unpack(machine, $"{site.Server.Host}/{Repository}@{digest}");
+        Assert.Equal("aarch64\n", await File.ReadAllTextAsync(Path.Combine(root, "machine")));
     }
 
     private static JsonObject Partition(string name) => new() { ["partition"] = name };

@@ -118,6 +118,9 @@ public static class Microarchitectures
         StringComparer.Ordinal
     );
 
+    /// <summary>All names that are known and are more than a level of their family.</summary>
+    public static IReadOnlyList<string> Names { get; } = [.. Table.Select(m => m.Name).Where(name => !IsLevel(name))];
+
     /// <summary>The one of a name; null where the table does not have it.</summary>
     public static Microarchitecture? Find(string name) => ByName.GetValueOrDefault(name);
 

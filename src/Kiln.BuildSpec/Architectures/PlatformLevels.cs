@@ -28,36 +28,72 @@ public static class PlatformLevels
     /// <summary>Whether a machine of <paramref name="there"/> builds for <paramref name="wanted"/>.</summary>
     public static bool Builds(Platform there, Platform wanted) => Below(there).Contains(Below(wanted)[^1]);
 
-    /// <summary>The same offer with everything that it implies: lower levels, and micro-architectures that run on those named.</summary>
-    public static LeaseClaim Widen(LeaseClaim claim) =>
-        claim with
+    /// <summary>
+    /// The same offer with everything that it implies: lower levels, and micro-architectures that run on those named. Its own
+    /// lists are what its types have between them.
+    /// </summary>
+    public static LeaseClaim Widen(LeaseClaim claim)
+    {
+        var machines = claim.Machines().Select(Widen).ToList();
+        return claim with
         {
-            Platforms = Widen([.. claim.Platforms, .. Implied(claim)]),
-            Microarchitectures = claim
-                .Microarchitectures?.SelectMany(Microarchitectures.RunsOn)
-                .Distinct(StringComparer.Ordinal)
-                .ToList(),
-            Types = claim
-                .Types?.Select(type => type.Platforms is null ? type : type with { Platforms = Widen(type.Platforms) })
-                .ToList(),
+            Platforms = Union(machines.Select(m => m.Platforms)),
+            EmulatedPlatforms = Some(machines.Select(m => m.EmulatedPlatforms)),
+            Microarchitectures = Some(machines.Select(m => m.Microarchitectures)),
+            Recipes = Union(machines.Select(m => m.Recipes)),
+            Outputs = Union(machines.Select(m => m.Outputs)),
+            // Absent, it takes what asks for any.
+            Networks = machines.Exists(m => m.Networks is null) ? null : Union(machines.Select(m => m.Networks)),
+            Resources = claim.Types is null ? claim.Resources : BuildResources.Most(machines.Select(m => m.Resources)),
+            Types = claim.Types is null ? null : machines,
         };
+    }
 
-    // A zen3 machine is one of level 3, whether it says so or not.
-    private static IEnumerable<string> Implied(LeaseClaim claim) =>
-        (claim.Microarchitectures ?? [])
+    /// <summary>
+    /// The platforms that machines of some micro-architectures have beyond those that are said: a zen3 machine is one of level
+    /// 3, whether it says so or not.
+    /// </summary>
+    public static IEnumerable<Platform> Implied(
+        IReadOnlyCollection<Platform> platforms,
+        IEnumerable<string> microarchitectures
+    ) =>
+        microarchitectures
             .Select(Microarchitectures.PlatformOf)
             .OfType<Platform>()
-            .Where(p => claim.Platforms.Contains((p with { Variant = null }).ToString(), StringComparer.Ordinal))
-            .Select(p => p.ToString());
+            .Where(p => platforms.Contains(p with { Variant = null }));
 
-    private static List<string> Widen(IEnumerable<string> platforms) =>
-        [
-            .. platforms
-                .SelectMany(text =>
-                    Platform.TryParse(text, out var platform) ? Below(platform).Select(p => p.ToString()) : [text]
-                )
-                .Distinct(StringComparer.Ordinal),
-        ];
+    private static OfferedType Widen(OfferedType type)
+    {
+        var said = (type.Platforms ?? []).SelectMany(Read).ToList();
+        return type with
+        {
+            Platforms =
+            [
+                .. said.Concat(Implied(said, type.Microarchitectures ?? []))
+                    .SelectMany(Below)
+                    .Select(p => p.ToString())
+                    .Distinct(StringComparer.Ordinal),
+            ],
+            // The claim's own lists become those of all types: a type that has none must not take them for its own.
+            EmulatedPlatforms = type.EmulatedPlatforms ?? [],
+            Microarchitectures =
+            [
+                .. (type.Microarchitectures ?? [])
+                    .SelectMany(Microarchitectures.RunsOn)
+                    .Distinct(StringComparer.Ordinal),
+            ],
+            Resources = type.Resources ?? new BuildResources(),
+        };
+    }
+
+    private static IEnumerable<Platform> Read(string text) =>
+        Platform.TryParse(text, out var platform) ? [platform] : [];
+
+    private static IReadOnlyList<string> Union(IEnumerable<IReadOnlyList<string>?> lists) =>
+        [.. lists.SelectMany(list => list ?? []).Distinct(StringComparer.Ordinal)];
+
+    private static IReadOnlyList<string>? Some(IEnumerable<IReadOnlyList<string>?> lists) =>
+        Union(lists) is { Count: > 0 } some ? some : null;
 
     private static string VariantOf(int level) => "v" + level.ToString(CultureInfo.InvariantCulture);
 

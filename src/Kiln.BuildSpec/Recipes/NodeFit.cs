@@ -29,46 +29,55 @@ internal static class NodeFit
         return null;
     }
 
-    // Of a node that starts builds on machines of several types, one of the types has to have it all.
-    private static IReadOnlyList<string> Lacks(LeaseClaim claim, JobRequest full, string recipe, BuildTarget target)
+    // Of a node that starts builds on machines of several types, one of the types has to have it all. The nearest is one that
+    // builds for the target at all: another network can be asked for.
+    private static IReadOnlyList<string> Lacks(LeaseClaim claim, JobRequest full, string recipe, BuildTarget target) =>
+        claim
+            .Machines()
+            .Select(type => (Platforms: PlatformsOf(type, full), Lacks: Lacks(claim, type, full, recipe, target)))
+            .MinBy(one =>
+                (one.Platforms.Contains(target.Platform.ToString(), StringComparer.Ordinal) ? 0 : 1, one.Lacks.Count)
+            )
+            .Lacks;
+
+    private static IReadOnlyList<string> PlatformsOf(OfferedType type, JobRequest full) =>
+        [.. type.Platforms ?? [], .. full.Emulation == EmulationModes.Denied ? [] : type.EmulatedPlatforms ?? []];
+
+    private static List<string> Lacks(
+        LeaseClaim claim,
+        OfferedType type,
+        JobRequest full,
+        string recipe,
+        BuildTarget target
+    )
     {
         var lacks = new List<string>();
-        if (!claim.Recipes.Contains(recipe, StringComparer.Ordinal))
+        if (type.Recipes?.Contains(recipe, StringComparer.Ordinal) is not true)
         {
             lacks.Add($"builds no recipes of type '{recipe}'");
         }
 
         if (
             BuildTargets.Finer(target.Platform, target.Microarchitecture) is { } finer
-            && claim.Microarchitectures?.Contains(finer, StringComparer.Ordinal) is not true
+            && type.Microarchitectures?.Contains(finer, StringComparer.Ordinal) is not true
         )
         {
             lacks.Add($"does not build for {finer}");
         }
 
-        var types = claim.Types ?? [new OfferedType()];
-        lacks.AddRange(types.Select(type => Lacks(claim, type, full, target)).MinBy(l => l.Count) ?? []);
-        return lacks;
-    }
-
-    private static List<string> Lacks(LeaseClaim claim, OfferedType type, JobRequest full, BuildTarget target)
-    {
-        var lacks = new List<string>();
-        IReadOnlyList<string> emulated =
-            claim.Types is null && full.Emulation != EmulationModes.Denied ? claim.EmulatedPlatforms ?? [] : [];
-        string[] platforms = [.. type.Platforms ?? claim.Platforms, .. emulated];
+        var platforms = PlatformsOf(type, full);
         if (!platforms.Contains(target.Platform.ToString(), StringComparer.Ordinal))
         {
             lacks.Add($"builds for {string.Join(", ", platforms)}");
         }
 
-        var networks = type.Networks ?? claim.Networks ?? [NetworkModes.Isolated, NetworkModes.None];
+        var networks = type.Networks ?? [NetworkModes.Isolated, NetworkModes.None];
         if (!networks.Contains(full.Network!, StringComparer.Ordinal))
         {
             lacks.Add($"has the networks {string.Join(", ", networks)} and not {full.Network}");
         }
 
-        if (full.Resources?.Over(type.Resources ?? claim.Resources ?? new BuildResources()) is var (name, asked, there))
+        if (full.Resources?.Over(type.Resources ?? new BuildResources()) is var (name, asked, there))
         {
             lacks.Add(
                 string.Create(

@@ -27,6 +27,9 @@ internal sealed partial class Derivation(
     /// <summary>What is left of this node's disk while it writes.</summary>
     public DiskGuard Disk { get; } = new(limits, home);
 
+    /// <summary>The formats that take no program, so that every machine makes them.</summary>
+    public static IReadOnlyList<string> Everywhere { get; } = [OutputFormats.SingleLayer, OutputFormats.SingleId];
+
     /// <summary>The formats that this machine makes of images, as a trial shows.</summary>
     /// <param name="directory">Where it is tried.</param>
     /// <param name="log">Is told why not all are made.</param>
@@ -39,11 +42,11 @@ internal sealed partial class Derivation(
     {
         if (await SquashfsProbe.UnavailableAsync(directory, Programs.Find(Squashfs.Name), cancel) is not { } lacking)
         {
-            return [OutputFormats.Sif, OutputFormats.Squashfs, OutputFormats.SingleLayer, OutputFormats.SingleId];
+            return [OutputFormats.Sif, OutputFormats.Squashfs, .. Everywhere];
         }
 
         LogNoSquashfs(log, lacking);
-        return [OutputFormats.SingleLayer, OutputFormats.SingleId];
+        return Everywhere;
     }
 
     /// <exception cref="DerivationException">It cannot be made of this image.</exception>

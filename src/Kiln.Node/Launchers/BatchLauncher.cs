@@ -1,9 +1,9 @@
 using Kiln.BuildSpec;
-using Kiln.BuildSpec.Architectures;
 using Kiln.Node.Deriving;
 using Kiln.Node.Launchers.Command;
 using Kiln.Node.Launchers.Slurm;
 using Kiln.Node.Remote;
+using Kiln.Oci;
 using Microsoft.Extensions.Logging;
 
 namespace Kiln.Node.Launchers;
@@ -25,6 +25,7 @@ public sealed partial class BatchLauncher : ILauncher
     private readonly IBatchSystem _system;
     private readonly BatchDesk _desk;
     private readonly string _folders;
+    private readonly IReadOnlyList<NodeType> _types;
     private readonly CancellationTokenSource _over = new();
     private Task _speaking = Task.CompletedTask;
 
@@ -34,6 +35,7 @@ public sealed partial class BatchLauncher : ILauncher
         _system = options.Kind == LauncherKind.Slurm ? new SlurmSystem() : new CommandSystem(options);
         _desk = new BatchDesk(_system, options.Interval, options.MaxWait, time, log);
         _folders = Path.Combine(Path.GetFullPath(node.Directory), "jobs");
+        _types = node.AllowEmulation ? options.Types : [.. options.Types.Select(type => type with { Emulates = [] })];
     }
 
     public async Task<NodeAbilities> PrepareAsync(CancellationToken cancel)
@@ -43,18 +45,33 @@ public sealed partial class BatchLauncher : ILauncher
             return NodeAbilities.None(why);
         }
 
-        var types = _options.Types;
-        LogReady(_log, _system.Name, string.Join(", ", types.Select(t => t.Name)));
+        LogReady(_log, _system.Name, string.Join(", ", _types.Select(t => t.Name)));
+        var formats = _types.Any(type => type.Outputs is null)
+            ? await Derivation.FormatsAsync(_node.Directory, _log, cancel)
+            : [];
+        return AbilitiesOf([.. _types.SelectMany(type => TypeChoice.Offer(type, formats))]) with
+        {
+            LeaseSeconds = _options.LeaseSeconds,
+        };
+    }
+
+    // For registries that know only the members of a claim itself: what the types have between them.
+    private static NodeAbilities AbilitiesOf(IReadOnlyList<OfferedType> types)
+    {
+        IReadOnlyList<string> Union(Func<OfferedType, IReadOnlyList<string>?> of) =>
+            [.. types.SelectMany(type => of(type) ?? []).Distinct(StringComparer.Ordinal)];
+
         return new NodeAbilities
         {
             Engines = [],
-            Platforms = [.. types.SelectMany(t => t.Platforms).SelectMany(PlatformLevels.Below).Distinct()],
-            RecipeTypes = [RecipeTypes.Dockerfile],
-            Outputs = [BuildOutput.Oci, .. await Derivation.FormatsAsync(_node.Directory, _log, cancel)],
-            Networks = [.. types.SelectMany(t => t.Networks).Distinct(StringComparer.Ordinal)],
-            Resources = BuildResources.Most(types.Select(TypeChoice.ResourcesOf)),
-            Types = [.. types.Select(TypeChoice.Offer)],
-            LeaseSeconds = _options.LeaseSeconds,
+            Platforms = [.. Union(t => t.Platforms).Select(Platform.Parse)],
+            EmulatedPlatforms = [.. Union(t => t.EmulatedPlatforms).Select(Platform.Parse)],
+            Microarchitectures = Union(t => t.Microarchitectures),
+            RecipeTypes = [.. Union(t => t.Recipes).Where(r => r != RecipeTypes.Image)],
+            Outputs = Union(t => t.Outputs),
+            Networks = Union(t => t.Networks),
+            Resources = BuildResources.Most(types.Select(t => t.Resources!)),
+            Types = types,
         };
     }
 
@@ -75,7 +92,7 @@ public sealed partial class BatchLauncher : ILauncher
 
     public async Task RunAsync(Lease lease, IBuildCoordinator coordinator, CancellationToken stop)
     {
-        var (shape, refusal) = TypeChoice.Choose(_options.Types, lease.Task);
+        var (shape, refusal) = TypeChoice.Choose(_types, lease.Task);
         if (shape is null)
         {
             await coordinator.CompleteAsync(
@@ -117,7 +134,7 @@ public sealed partial class BatchLauncher : ILauncher
         var record = folder.Record;
         // What lies there for the job is of that type: where there is none any more, or another of that name, what is with the
         // batch system is awaited, and what is not goes back to the registry.
-        var type = _options.Types.Where(t => t.Name == record.Type).ToList();
+        var type = _types.Where(t => t.Name == record.Type).ToList();
         var (shape, _) = type.Count == 0 ? (null, null) : TypeChoice.Choose(type, record.Lease.Task);
         var ticket = TicketOf(folder, shape);
         ticket.HasRun = !folder.IsUntouched;
@@ -161,6 +178,7 @@ public sealed partial class BatchLauncher : ILauncher
             Server = _remote.Host,
             InsecureRegistries = _remote.InsecureRegistries,
             Type = shape.Type.Name,
+            IsEmulated = shape.IsEmulated,
             Scratch = _options.Scratch,
             MemoryBytes = shape.MemoryBytes,
             DiskBytes = shape.Type.DiskBytes,

@@ -15,6 +15,9 @@ public sealed record JobHandover
 
     /// <summary>The type of machine that was chosen, for messages.</summary>
     public required string Type { get; init; }
+
+    /// <summary>Whether the type says that the build is to be emulated: only then it is, on whichever machine it is.</summary>
+    public bool IsEmulated { get; init; }
     public string? Scratch { get; init; }
     public required long MemoryBytes { get; init; }
     public required long DiskBytes { get; init; }

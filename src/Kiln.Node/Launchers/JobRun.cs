@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Architectures;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Client;
 using Kiln.Node.Deriving;
 using Kiln.Node.Remote;
@@ -30,22 +31,7 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
         // Jobs' names are seen by everybody: a name that follows from one could be taken by others before the job begins.
         var name = $"{Prefix}{handover.Lease.Id}-{RandomNumberGenerator.GetHexString(12, lowercase: true)}";
         using var scratch = new JobScratch(root, name);
-        var options = new NodeOptions
-        {
-            Directory = scratch.Directory,
-            Name = Environment.MachineName,
-            LeavesLease = true,
-            Unsafe = handover.Unsafe,
-            SingleId = handover.SingleId,
-            AllowHostNetwork = handover.AllowHostNetwork,
-            ApptainerRoot = handover.ApptainerRoot,
-            InsecureRegistries = handover.InsecureRegistries,
-            MemoryBytes = handover.MemoryBytes,
-            DiskBytes = handover.DiskBytes,
-            Processes = handover.Processes,
-            MaxContextBytes = handover.MaxContextBytes,
-        };
-        using var launcher = new LocalLauncher(options, time, log) { TimeUp = timeUp };
+        using var launcher = new LocalLauncher(OptionsOf(handover, scratch.Directory), time, log) { TimeUp = timeUp };
         try
         {
             using var coordinator = new HttpCoordinator(
@@ -78,12 +64,32 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
         }
     }
 
+    /// <summary>What the node is told that the job is.</summary>
+    internal static NodeOptions OptionsOf(JobHandover handover, string directory) =>
+        new()
+        {
+            Directory = directory,
+            Name = Environment.MachineName,
+            LeavesLease = true,
+            Unsafe = handover.Unsafe,
+            SingleId = handover.SingleId,
+            AllowHostNetwork = handover.AllowHostNetwork,
+            // A machine of another type than was meant must not emulate what is not marked as emulated.
+            AllowEmulation = handover.IsEmulated,
+            ApptainerRoot = handover.ApptainerRoot,
+            InsecureRegistries = handover.InsecureRegistries,
+            MemoryBytes = handover.MemoryBytes,
+            DiskBytes = handover.DiskBytes,
+            Processes = handover.Processes,
+            MaxContextBytes = handover.MaxContextBytes,
+        };
+
     private async Task BuildAsync(LocalLauncher launcher, HttpCoordinator coordinator, CancellationToken stop)
     {
         var lease = handover.Lease;
         await SayWhereAsync(coordinator, stop);
         var abilities = await launcher.PrepareAsync(stop);
-        if (Unfit(abilities, lease.Task) is { } why)
+        if (Unfit(abilities, lease.Task, handover.IsEmulated) is { } why)
         {
             await coordinator.CompleteAsync(
                 lease,
@@ -124,18 +130,31 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
         return $"{(job is null ? "a job" : $"job {job}")} on {variable("SLURMD_NODENAME") ?? Environment.MachineName}{partition}, type {handover.Type}";
     }
 
-    internal static string? Unfit(NodeAbilities abilities, LeaseTask task) =>
+    /// <summary>What the machine lacks for a build that its type promises; null where it lacks nothing.</summary>
+    /// <param name="abilities">What the machine is.</param>
+    /// <param name="task">The build.</param>
+    /// <param name="emulated">Whether the type says that it is emulated.</param>
+    internal static string? Unfit(NodeAbilities abilities, LeaseTask task, bool emulated) =>
         abilities.Unavailable
-        ?? (
-            // Nothing of a finished image is run, so that any machine will do that has the programs.
-            task.RecipeType == RecipeTypes.Image
-                ? abilities.Outputs.Contains(task.Format)
-                    ? null
-                    : $"it makes no {task.Format} of images: {Squashfs.Name} (squashfs-tools 4.5 or later) does not do it there, which all machines of a node need where one has it"
-                : abilities.Platforms.Any(p => PlatformLevels.Builds(p, task.Platform))
-                    ? null
-                    : $"it is {string.Join(", ", abilities.Platforms)}, not {task.Platform}; the type names the wrong machines"
-        );
+        // Nothing of a finished image is run, so that any machine will do that has the programs.
+        ?? (task.RecipeType == RecipeTypes.Image ? NoFormat(abilities, task) : Lacks(abilities, task, emulated));
+
+    private static string? NoFormat(NodeAbilities abilities, LeaseTask task) =>
+        abilities.Outputs.Contains(task.Format, StringComparer.Ordinal)
+            ? null
+            : $"it makes no {task.Format} of images: {Squashfs.Name} (squashfs-tools 4.5 or later) does not do it there; the type's 'outputs' say what its machines make";
+
+    private static string? Lacks(NodeAbilities abilities, LeaseTask task, bool emulated) =>
+        emulated && !abilities.EmulatedPlatforms.Contains(task.Platform)
+            ? $"it does not emulate {task.Platform}, as the type says: its qemu (qemu-user-static) is not there, or the kernel does not let builds have it"
+        : !emulated && !abilities.Platforms.Any(p => PlatformLevels.Builds(p, task.Platform))
+            ? $"it is {string.Join(", ", abilities.Platforms)}, not {task.Platform}; the type names the wrong machines"
+        : BuildTargets.Finer(task.Platform, task.Microarchitecture) is { } finer
+        && !abilities.Microarchitectures.Contains(finer, StringComparer.Ordinal)
+            ? $"it is {(abilities.Microarchitectures is [var finest, ..] ? finest : "of no known micro-architecture")}, which does not run what is built for {finer}; the type names the wrong machines"
+        : !abilities.RecipeTypes.Contains(task.RecipeType, StringComparer.Ordinal)
+            ? $"it builds no recipes of type '{task.RecipeType}', as the type says: {abilities.NoDefinitions ?? "no engine of it is there"}"
+        : null;
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The log of the build does not say where it runs: {Why}")]
     private static partial void LogUnsaid(ILogger log, string why);

@@ -55,6 +55,21 @@ public sealed record NodeType
 {
     public string Name { get; init; } = "";
     public IReadOnlyList<Platform> Platforms { get; init; } = [];
+
+    /// <summary>Platforms whose programs its machines emulate.</summary>
+    public IReadOnlyList<Platform> Emulates { get; init; } = [];
+
+    /// <summary>Names of archspec that all its machines are, or of others whose programs they run.</summary>
+    public IReadOnlyList<string> Microarchitectures { get; init; } = [];
+
+    /// <inheritdoc cref="BuildSpec.RecipeTypes"/>
+    public IReadOnlyList<string> Recipes { get; init; } = [BuildSpec.RecipeTypes.Dockerfile];
+
+    /// <summary>
+    /// The formats that are files which its machines make of images; null for those that the node's own machine makes. What
+    /// needs no program is made everywhere.
+    /// </summary>
+    public IReadOnlyList<string>? Outputs { get; init; }
     public IReadOnlyList<string> Networks { get; init; } =
     [BuildSpec.NetworkModes.Isolated, BuildSpec.NetworkModes.None];
 

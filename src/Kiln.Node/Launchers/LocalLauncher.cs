@@ -83,7 +83,8 @@ public sealed partial class LocalLauncher : ILauncher
 
         _jail.Prepare(probe.NetworkFor(NetworkModes.Isolated), _limits);
         var store = new StoreBuild(probe, _jail, new BaseStores(_jail, _limits), steps, _limits);
-        _engines = [new BuildahEngine(probe, store), .. await ApptainerAsync(store, cancel)];
+        var (apptainer, noApptainer) = await ApptainerAsync(store, cancel);
+        _engines = [new BuildahEngine(probe, store), .. apptainer is null ? Array.Empty<IEngine>() : [apptainer]];
         LogReady(_log, string.Join(", ", _engines.Select(e => e.Name)), _jail.Users.Root, Network(probe));
         foreach (var emulator in probe.Emulators)
         {
@@ -104,6 +105,7 @@ public sealed partial class LocalLauncher : ILauncher
             EmulatedPlatforms = _engines[0].Abilities.EmulatedPlatforms,
             Microarchitectures = machine.Names,
             RecipeTypes = [.. _engines.SelectMany(e => e.Abilities.RecipeTypes)],
+            NoDefinitions = noApptainer,
             Outputs = [BuildOutput.Oci, .. await Derivation.FormatsAsync(_directory.Root, _log, cancel)],
             Networks = _engines[0].Abilities.Networks,
             Roots = [_jail.Users.Root],
@@ -116,11 +118,7 @@ public sealed partial class LocalLauncher : ILauncher
         using var build = new LeasedBuild(
             lease,
             coordinator,
-            _engines.FirstOrDefault(e => e.Abilities.RecipeTypes.Contains(lease.Task.RecipeType))
-                // What is made of a finished image needs no engine of its recipe's.
-                ?? (
-                    _engines.Count > 0 ? _engines[0] : throw new InvalidOperationException("nothing can be built here")
-                ),
+            EngineOf(_engines, lease.Task.RecipeType),
             _fetcher,
             _directory,
             _options,
@@ -174,9 +172,22 @@ public sealed partial class LocalLauncher : ILauncher
         : probe.NoNetwork is null ? "isolated"
         : $"none ({probe.NoNetwork})";
 
+    // No engine gets a recipe that is not its own: it would read it as something else. What is made of a finished image needs none.
+    internal static IEngine EngineOf(IReadOnlyList<IEngine> engines, string recipe) =>
+        engines.FirstOrDefault(e =>
+            recipe == RecipeTypes.Image || e.Abilities.RecipeTypes.Contains(recipe, StringComparer.Ordinal)
+        )
+        ?? throw new InvalidOperationException(
+            engines.Count == 0 ? "nothing can be built here" : $"no recipes of type '{recipe}' can be built here"
+        );
+
     // Where there is none, definitions are not built here, and everything else is.
-    private async Task<IReadOnlyList<IEngine>> ApptainerAsync(StoreBuild store, CancellationToken cancel)
+    private async Task<(IEngine? Engine, string? Unavailable)> ApptainerAsync(
+        StoreBuild store,
+        CancellationToken cancel
+    )
     {
+        string why;
         var home = Directory.CreateDirectory(Path.Combine(_directory.Root, "apptainer")).FullName;
         try
         {
@@ -189,17 +200,18 @@ public sealed partial class LocalLauncher : ILauncher
             );
             if (probe is not null)
             {
-                return [new ApptainerEngine(probe, store)];
+                return (new ApptainerEngine(probe, store), null);
             }
 
-            LogNoApptainer(_log, unavailable!);
+            why = unavailable!;
         }
         catch (Exception e) when (e is SandboxException or IOException && !cancel.IsCancellationRequested)
         {
-            LogNoApptainer(_log, e.Message);
+            why = e.Message;
         }
 
-        return [];
+        LogNoApptainer(_log, why);
+        return (null, why);
     }
 
     private async Task<(BuildahProbe? Probe, string? Unavailable)> ProbeAsync(CancellationToken cancel)

@@ -13,6 +13,9 @@ internal static partial class LeaseBodies
     private const int MaxBeatBytes = 1 << 20;
     private const int MaxResultBytes = 8 << 20;
     private const int MaxEntries = 64;
+
+    // Of all types of a claim together, what they have from the claim counted for each: each becomes a value in the look for work.
+    private const int MaxNames = 4096;
     private const int MaxSteps = 1000;
     private const int MaxProgress = 1024;
     private const int MaxMessage = 32 << 10;
@@ -47,7 +50,9 @@ internal static partial class LeaseBodies
                 ? "recipes, outputs, microarchitectures, networks, engines and roots are lists of names"
             : claim.Resources?.List().Any(r => r.Value < 0) is true ? "resources has numbers, 0 or more"
             : claim.Types is { } types && (types.Count is 0 or > MaxEntries || types.Any(IsWrong))
-                ? $"types is a list of up to {MaxEntries} objects with platforms, networks, resources and backend as the claim has them"
+                ? $"types is a list of up to {MaxEntries} objects with platforms, emulatedPlatforms, microarchitectures, recipes, outputs, networks, resources and backend as the claim has them"
+            : claim.Types is not null && claim.Machines().Sum(Names) > MaxNames
+                ? $"types has {MaxNames} names at most, those of the claim itself counted for each type that has none"
             : claim.LeaseSeconds is <= 0 ? "leaseSeconds is a number of seconds, 1 or more"
             : claim.Labels is { } labels
             && (
@@ -129,6 +134,11 @@ internal static partial class LeaseBodies
         type is null
         || IsWrong(type.Platforms, mayBeAbsent: true)
         || type.Platforms?.Any(p => !Platform.TryParse(p, out _)) is true
+        || IsWrong(type.EmulatedPlatforms, mayBeAbsent: true)
+        || type.EmulatedPlatforms?.Any(p => !Platform.TryParse(p, out _)) is true
+        || IsWrong(type.Microarchitectures, mayBeAbsent: true)
+        || IsWrong(type.Recipes, mayBeAbsent: true)
+        || IsWrong(type.Outputs, mayBeAbsent: true)
         || IsWrong(type.Networks, mayBeAbsent: true)
         || type.Resources?.List().Any(r => r.Value < 0) is true
         || type.Backend is { } backend
@@ -141,6 +151,17 @@ internal static partial class LeaseBodies
                     || b.Value.Any(v => v is null or { Length: 0 or > 256 })
                 )
             );
+
+    private static int Names(OfferedType type) =>
+        new[]
+        {
+            type.Platforms,
+            type.EmulatedPlatforms,
+            type.Microarchitectures,
+            type.Recipes,
+            type.Outputs,
+            type.Networks,
+        }.Sum(list => list?.Count ?? 0);
 
     private static bool IsWrong(IReadOnlyList<BuildStep>? steps) =>
         steps is not null && (steps.Count > MaxSteps || steps.Contains(null!));

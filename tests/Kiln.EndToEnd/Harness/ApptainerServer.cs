@@ -1,7 +1,7 @@
 namespace Kiln.EndToEnd.Harness;
 
-/// <summary>A server with Apptainer: the machine's own, or that of a root file system of Debian sid, which is made once and kept.</summary>
-public sealed class ApptainerServer : Server
+/// <summary>Apptainer: the machine's own, or that of a root file system of Debian sid, which is made once and kept.</summary>
+public sealed class ApptainerRoot(Machine machine)
 {
     private const string Script = """
         . eng/lib.sh
@@ -16,28 +16,41 @@ public sealed class ApptainerServer : Server
         printf '%s' "$cache/apptainer-root"
         """;
 
-    private readonly Machine _machine;
-    private readonly Outcome _made;
+    private readonly Outcome _made = machine.RunAsUser("bash", "-uc", Script);
 
-    public ApptainerServer(Machine machine)
-        : base(machine)
-    {
-        _machine = machine;
-        _made = machine.RunAsUser("bash", "-uc", Script);
-    }
-
-    protected override IReadOnlyList<string> Options => _made.ExitCode == 0 ? ["--apptainer-root", Root] : [];
+    /// <summary>What <c>kiln serve</c> and <c>kiln node</c> are told of it.</summary>
+    public IReadOnlyList<string> Options => _made.ExitCode == 0 ? ["--apptainer-root", Root] : [];
 
     private string Root => _made.Output.Split('\n')[^1];
 
     /// <summary>Skips the test, with a reason, where Apptainer is not to be had.</summary>
-    public void NeedsApptainer()
+    public void Needs()
     {
         if (_made.ExitCode != 0)
             Assert.Skip($"NOT RUN: there is no root file system with Apptainer: {_made.Output} {_made.Error}");
     }
 
     /// <summary>Runs Apptainer itself, as a user of the registry would.</summary>
-    public Outcome Apptainer(params string[] arguments) =>
-        _machine.RunAsUser([_machine.In("eng/in-apptainer-root"), Root, "apptainer", "--nocolor", .. arguments]);
+    public Outcome Run(params string[] arguments) =>
+        machine.RunAsUser([machine.In("eng/in-apptainer-root"), Root, "apptainer", "--nocolor", .. arguments]);
+}
+
+/// <summary>A server with Apptainer.</summary>
+public sealed class ApptainerServer : Server
+{
+    private readonly ApptainerRoot _root;
+
+    public ApptainerServer(Machine machine)
+        : base(machine)
+    {
+        _root = new ApptainerRoot(machine);
+    }
+
+    protected override IReadOnlyList<string> Options => _root.Options;
+
+    /// <inheritdoc cref="ApptainerRoot.Needs"/>
+    public void NeedsApptainer() => _root.Needs();
+
+    /// <inheritdoc cref="ApptainerRoot.Run"/>
+    public Outcome Apptainer(params string[] arguments) => _root.Run(arguments);
 }

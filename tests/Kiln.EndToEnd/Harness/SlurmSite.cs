@@ -54,12 +54,17 @@ public sealed class SlurmSite : IAsyncLifetime
     }
 
     /// <summary>Starts a node; skips the test where there is no Slurm.</summary>
-    public async Task<NodeProcess> NodeAsync()
+    public Task<NodeProcess> NodeAsync() => NodeAsync(Types, []);
+
+    /// <summary>Starts a node of other types of machines.</summary>
+    /// <param name="types">Its configuration.</param>
+    /// <param name="options">What else is said to it.</param>
+    public async Task<NodeProcess> NodeAsync(string types, IReadOnlyList<string> options)
     {
         Slurm.Needs();
         var node = new NodeProcess(_machine, Server)
         {
-            Options = ["--config", _machine.WriteFile(Types, $"types-{Guid.NewGuid():N}", "node.yaml")],
+            Options = ["--config", _machine.WriteFile(types, $"types-{Guid.NewGuid():N}", "node.yaml"), .. options],
             Variables = [Slurm.Variable],
         };
         await node.StartAsync();

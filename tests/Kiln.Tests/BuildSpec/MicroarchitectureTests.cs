@@ -119,16 +119,18 @@ public sealed class MicroarchitectureTests
                 Microarchitectures = ["zen3", "somebodys_new"],
                 Recipes = [],
                 Outputs = [],
-                Types = [new OfferedType { Platforms = ["linux/amd64/v2"] }],
+                Types = [new OfferedType { Platforms = ["linux/amd64/v2"] }, new OfferedType { Recipes = ["r"] }],
             }
         );
         Assert.Equal(["linux/amd64", "linux/amd64/v2", "linux/amd64/v3"], wide.Platforms);
+        Assert.Equal(["r"], wide.Recipes);
         Assert.Subset(
             wide.Microarchitectures!.ToHashSet(),
             new HashSet<string> { "zen3", "zen2", "zen", "somebodys_new" }
         );
         Assert.DoesNotContain("zen4", wide.Microarchitectures!);
         Assert.Equal(["linux/amd64", "linux/amd64/v2"], wide.Types![0].Platforms);
+        Assert.Equal(["linux/amd64", "linux/amd64/v2", "linux/amd64/v3"], wide.Types[1].Platforms);
     }
 
     [Theory]

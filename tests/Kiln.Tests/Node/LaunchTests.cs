@@ -1,5 +1,4 @@
 using Kiln.BuildSpec;
-using Kiln.BuildSpec.Recipes;
 using Kiln.Node;
 using Kiln.Node.Launchers;
 using Kiln.Node.Launchers.Command;
@@ -113,37 +112,6 @@ public sealed class LaunchTests : IDisposable
     }
 
     [Theory]
-    // Nothing of a finished image is run: what the machine is, is no matter, but its programs are.
-    [InlineData(RecipeTypes.Image, OutputFormats.SingleLayer, null)]
-    [InlineData(
-        RecipeTypes.Image,
-        OutputFormats.Sif,
-        "it makes no sif of images: mksquashfs (squashfs-tools 4.5 or later)"
-    )]
-    [InlineData(RecipeTypes.Dockerfile, BuildOutput.Oci, "it is linux/amd64, not linux/arm64")]
-    public void A_machine_is_held_against_what_it_is_to_do(string recipe, string format, string? why)
-    {
-        var abilities = new NodeAbilities
-        {
-            Engines = ["buildah"],
-            Platforms = [Oci.Platform.LinuxAmd64],
-            RecipeTypes = [RecipeTypes.Dockerfile],
-            Outputs = [BuildOutput.Oci, OutputFormats.SingleLayer],
-            Networks = [NetworkModes.None],
-        };
-        var task = NodeSamples.Lease.Task with
-        {
-            RecipeType = recipe,
-            Format = format,
-            Platform = Oci.Platform.Parse("linux/arm64"),
-        };
-
-        var unfit = JobRun.Unfit(abilities, task);
-
-        Assert.Equal(why, unfit?[..Math.Min(unfit.Length, why?.Length ?? 0)]);
-    }
-
-    [Theory]
     [InlineData("gone", "linux/amd64")]
     [InlineData("t", "linux/arm64")]
     public async Task A_build_of_a_type_that_is_no_more_is_looked_for_and_not_submitted(string type, string platform)
@@ -239,6 +207,46 @@ public sealed class LaunchTests : IDisposable
         "no key 'acount'"
     )]
     [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, recipes: definition }\n",
+        "'definition' is not known; there are dockerfile, singularity"
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, outputs: [sif, single-layer] }\n",
+        "'single-layer' is not known; there are oci, sif, squashfs"
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, microarchitectures: [zen3, skylake-avx512] }\n",
+        "'skylake-avx512' is no micro-architecture that is known; did you mean 'skylake_avx512'?"
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, microarchitectures: grace }\n",
+        "there are nocona, core2, "
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, microarchitectures: x86_64_v3 }\n",
+        "'x86_64_v3' is a level and no micro-architecture; it stands in 'platforms', as in linux/amd64/v3"
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/arm64, microarchitectures: zen3 }\n",
+        "a type: the micro-architecture zen3 is linux/amd64/v3, and its platforms are linux/arm64"
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64/v2, microarchitectures: zen3 }\n",
+        "a type: the micro-architecture zen3 is linux/amd64/v3, and its platforms are linux/amd64/v2"
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64, emulates: arm64 }\n",
+        "'arm64' is not os/architecture"
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/arm64, emulates: linux/amd64/v3 }\n",
+        "'linux/amd64/v3' is more than is emulated; say linux/amd64"
+    )]
+    [InlineData(
+        "launcher: slurm\ntypes:\n  - { name: a, platforms: linux/amd64/v3, emulates: linux/amd64 }\n",
+        "it builds for linux/amd64 by itself"
+    )]
+    [InlineData(
         "launcher: command\ntypes:\n  - { name: a, platforms: linux/amd64 }\n",
         "needs 'submit', 'status' and 'cancel'"
     )]
@@ -270,6 +278,10 @@ public sealed class LaunchTests : IDisposable
                 time: 4h
                 partition: gpu
                 constraint: a100&nvme
+                recipes: [dockerfile, singularity]
+                microarchitectures: [zen3, haswell]
+                emulates: [linux/arm64]
+                outputs: [oci, sif]
                 backend: { account: ["*"] }
             """
         );
@@ -279,6 +291,10 @@ public sealed class LaunchTests : IDisposable
         var type = Assert.Single(options.Types);
         Assert.Equal((8, 64L << 30, 2, TimeSpan.FromHours(4)), (type.Cpus, type.MemoryBytes, type.Gpus, type.Time));
         Assert.Equal("a100&nvme", type.Place["constraint"]);
+        Assert.Equal(["dockerfile", "singularity"], type.Recipes);
+        Assert.Equal(["zen3", "haswell"], type.Microarchitectures);
+        Assert.Equal(["linux/arm64"], type.Emulates.Select(p => p.ToString()));
+        Assert.Equal(["sif"], type.Outputs);
         Assert.Equal(["*"], type.Backend["account"]);
         Assert.NotEmpty(NodeConfiguration.Load(null, "slurm").Faults);
         Assert.NotEmpty(NodeConfiguration.Load(file, "local").Faults);

@@ -1,5 +1,6 @@
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Architectures;
+using Kiln.BuildSpec.Recipes;
 using Kiln.Node.Launchers;
 using Kiln.Node.Launchers.Slurm;
 using Kiln.Node.Machine;
@@ -32,6 +33,14 @@ public sealed class TypeChoiceTests
         Gpus = 4,
         Time = TimeSpan.FromHours(4),
         GpuOption = "--gres=gpu:a100:{gpus}",
+    };
+
+    private static readonly NodeType OnAnyNetwork = Gpu with { Networks = Small.Networks };
+
+    private static readonly NodeType Definitions = Small with
+    {
+        Name = "definitions",
+        Recipes = [RecipeTypes.Singularity],
     };
 
     private static readonly LeaseTask Task = NodeSamples.Lease.Task with { TimeoutSeconds = 600 };
@@ -94,6 +103,115 @@ public sealed class TypeChoiceTests
     }
 
     [Fact]
+    public void A_definition_goes_where_definitions_are_built_and_nowhere_else()
+    {
+        var task = Task with { RecipeType = RecipeTypes.Singularity };
+        Assert.Equal("definitions", Choose(task, Small, Gpu, Definitions).Type.Name);
+        Assert.Equal("small", Choose(Task, Definitions, Small).Type.Name);
+        Assert.Contains(
+            "small: builds recipes of type dockerfile, not singularity",
+            Refused(task, Small),
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
+    public void A_micro_architecture_needs_a_type_that_is_it_or_runs_it()
+    {
+        var task = Task with { Platform = new Platform("linux", "amd64", "v3"), Microarchitecture = "zen2" };
+        var zen = Small with { Name = "zen", Microarchitectures = ["zen3"] };
+        Assert.Equal("zen", Choose(task, OnAnyNetwork, zen).Type.Name);
+        Assert.Equal("zen", Choose(task with { Microarchitecture = "x86_64_v3" }, Small, zen).Type.Name);
+        Assert.Contains("gpu: does not build for zen2", Refused(task, OnAnyNetwork), StringComparison.Ordinal);
+        Assert.Contains(
+            "zen: does not build for haswell",
+            Refused(task with { Microarchitecture = "haswell" }, zen),
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "zen: builds for linux/amd64, linux/amd64/v3, not linux/amd64/v4",
+            Refused(task with { Platform = new Platform("linux", "amd64", "v4"), Microarchitecture = "zen4" }, zen),
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
+    public void Emulation_is_for_what_no_type_runs_by_itself_and_for_what_may_be_emulated()
+    {
+        var arm = new Platform("linux", "arm64");
+        var task = Task with { Platform = arm, TimeoutSeconds = 3600 };
+        var emulating = Small with { Name = "emulating", Emulates = [arm], Time = TimeSpan.FromHours(8) };
+        // The other has less time than is asked for.
+        var native = Small with
+        {
+            Name = "native",
+            Platforms = [arm],
+        };
+        var shape = Choose(task, emulating, native);
+        Assert.Equal(("native", false), (shape.Type.Name, shape.IsEmulated));
+        shape = Choose(task, Small, emulating);
+        Assert.Equal(("emulating", true), (shape.Type.Name, shape.IsEmulated));
+        Assert.False(Choose(Task, emulating).IsEmulated);
+
+        Assert.Contains(
+            "emulating: builds for linux/arm64 by emulation only, which the request does not allow",
+            Refused(task with { Emulation = EmulationModes.Denied }, emulating),
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "definitions: builds for linux/arm64 by emulation only, which Apptainer does not do",
+            Refused(task with { RecipeType = RecipeTypes.Singularity }, Definitions with { Emulates = [arm] }),
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "emulating: builds for linux/amd64, linux/arm64, not linux/riscv64",
+            Refused(task with { Platform = new Platform("linux", "riscv64") }, emulating),
+            StringComparison.Ordinal
+        );
+        // Nothing of a finished image is run.
+        Assert.False(
+            Choose(task with { RecipeType = RecipeTypes.Image, Format = OutputFormats.Sif }, emulating).IsEmulated
+        );
+    }
+
+    [Fact]
+    public void A_format_is_made_where_the_type_says_so_or_says_nothing()
+    {
+        var task = Task with { RecipeType = RecipeTypes.Image, Format = OutputFormats.Sif };
+        var none = Small with { Name = "none", Outputs = [OutputFormats.Squashfs] };
+        Assert.Equal("gpu", Choose(task, none, Gpu).Type.Name);
+        Assert.Contains("none: makes no sif of images", Refused(task, none), StringComparison.Ordinal);
+        Assert.Equal("none", Choose(task with { Format = OutputFormats.SingleLayer }, none).Type.Name);
+    }
+
+    [Fact]
+    public void The_registry_is_told_what_types_imply_and_what_does_not_go_together_as_two()
+    {
+        string[] made = [OutputFormats.Sif, OutputFormats.Squashfs, OutputFormats.SingleLayer];
+        var zen = Assert.Single(
+            TypeChoice.Offer(Small with { Microarchitectures = ["zen3"], Outputs = [OutputFormats.Squashfs] }, made)
+        );
+        Assert.Equal(["linux/amd64", "linux/amd64/v2", "linux/amd64/v3"], zen.Platforms);
+        Assert.Equal(["zen3", "zen2", "zen"], zen.Microarchitectures);
+        Assert.Equal(["oci", "squashfs", "single-layer", "single-id"], zen.Outputs);
+        Assert.Equal(["dockerfile", "image"], zen.Recipes);
+        Assert.Equal([], zen.EmulatedPlatforms);
+        Assert.Equal(["oci", .. made], Assert.Single(TypeChoice.Offer(Small, made)).Outputs);
+
+        var both = Small with
+        {
+            Recipes = [RecipeTypes.Dockerfile, RecipeTypes.Singularity],
+            Emulates = [new Platform("linux", "arm64")],
+        };
+        Assert.Equal(
+            [("dockerfile singularity image", ""), ("dockerfile image", "linux/arm64")],
+            TypeChoice
+                .Offer(both, made)
+                .Select(t => (string.Join(' ', t.Recipes!), string.Join(' ', t.EmulatedPlatforms!)))
+        );
+    }
+
+    [Fact]
     public void Slurm_is_told_by_arguments_of_which_none_comes_from_a_request_unlisted()
     {
         var shape = Choose(
@@ -141,11 +259,20 @@ public sealed class TypeChoiceTests
         Assert.Equal(lacks, !PlatformLevels.Builds(processor.Platform, new Platform("linux", "amd64", variant)));
     }
 
-    private static JobShape Choose(LeaseTask task)
+    private static JobShape Choose(LeaseTask task) => Choose(task, Small, Gpu);
+
+    private static JobShape Choose(LeaseTask task, params NodeType[] types)
     {
-        var (shape, refusal) = TypeChoice.Choose([Small, Gpu], task);
+        var (shape, refusal) = TypeChoice.Choose(types, task);
         Assert.Null(refusal);
         return shape!;
+    }
+
+    private static string Refused(LeaseTask task, params NodeType[] types)
+    {
+        var (shape, refusal) = TypeChoice.Choose(types, task);
+        Assert.Null(shape);
+        return refusal!;
     }
 
     private static (string, int, long, int, int) Of(JobShape shape) =>

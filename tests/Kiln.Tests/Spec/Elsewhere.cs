@@ -28,6 +28,12 @@ internal static class Elsewhere
                 "PinnedBaseTests.The_node_is_told_and_another_pin_is_another_build",
                 "PinnedBaseTests.A_product_on_another_base_is_refused",
             ],
+            ["N-1"] =
+            [
+                "ResourceTests.A_node_of_several_types_gets_what_fits_one_of_them",
+                "TypedClaimTests.A_node_gets_what_one_of_its_types_builds",
+                "TypedClaimTests.A_type_has_what_the_claim_has_where_it_does_not_say_and_nothing_where_it_says_so",
+            ],
             ["N-17"] =
             [
                 "ArchitectureTests.Node_of_a_level_builds_for_the_levels_below_it",
@@ -39,6 +45,8 @@ internal static class Elsewhere
                 "EmulationTests.Node_that_builds_natively_is_waited_for_but_not_for_long",
                 "EmulationTests.What_must_not_be_emulated_waits_for_a_native_node_and_is_not_answered_by_what_was",
                 "EmulationTests.Registry_may_want_none",
+                "TypedClaimTests.What_only_an_emulating_type_builds_is_marked_and_what_another_builds_is_not",
+                "TypeChoiceTests.Emulation_is_for_what_no_type_runs_by_itself_and_for_what_may_be_emulated",
             ],
             ["N-19"] =
             [

@@ -81,7 +81,14 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
 
     /// <summary>A claim as it counts here: with all that it implies, and without what is not allowed.</summary>
     public LeaseClaim Taken(LeaseClaim claim) =>
-        PlatformLevels.Widen(options.AllowEmulation ? claim : claim with { EmulatedPlatforms = null });
+        PlatformLevels.Widen(options.AllowEmulation ? claim : WithoutEmulation(claim));
+
+    private static LeaseClaim WithoutEmulation(LeaseClaim claim) =>
+        claim with
+        {
+            EmulatedPlatforms = null,
+            Types = claim.Types?.Select(type => type with { EmulatedPlatforms = null }).ToList(),
+        };
 
     /// <summary>Platforms that nodes build natively which have asked for work in the last minutes.</summary>
     public IReadOnlyList<string> Native(DbConnection connection) =>
@@ -166,9 +173,13 @@ internal sealed class Builders(NodeStatus local, Database database, BuildOptions
 
     // What is made of images is offered by those that take images for a recipe.
     private static IEnumerable<string> OutputsOf(LeaseClaim claim) =>
-        claim.Outputs.Where(o =>
-            o == BuildOutput.Oci || claim.Recipes.Contains(RecipeTypes.Image, StringComparer.Ordinal)
-        );
+        claim
+            .Machines()
+            .SelectMany(type =>
+                (type.Outputs ?? []).Where(o =>
+                    o == BuildOutput.Oci || type.Recipes?.Contains(RecipeTypes.Image, StringComparer.Ordinal) is true
+                )
+            );
 
     private static IEnumerable<Platform> Parsed(IReadOnlyList<string> platforms) =>
         platforms.Select(text => Platform.TryParse(text, out var platform) ? platform : null).OfType<Platform>();

@@ -28,6 +28,8 @@ internal sealed class Claims(
             return null;
         }
 
+        // While it is in the queue: what is said to back ends is read there.
+        var emulated = Fitting.IsEmulated(transaction.Connection!, id, claim);
         executions.Move(transaction, id, ExecutionEvent.Claimed, ExecutionOutcome.None);
         var now = time.Milliseconds();
         var seconds = Seconds(claim.LeaseSeconds);
@@ -44,7 +46,7 @@ internal sealed class Claims(
             ("local", by.Local ? 1 : 0),
             ("server", by.Local ? presence.Self : null),
             ("node", by.Name),
-            ("emulated", IsEmulated(transaction.Connection!, id, claim) ? 1 : 0),
+            ("emulated", emulated ? 1 : 0),
             ("now", now),
             ("phase", BuildPhases.Scheduled),
             ("private", IsPrivate(transaction.Connection!, id, by) ? by.Name : null)
@@ -78,14 +80,6 @@ internal sealed class Claims(
     public static int MaxSeconds(BuildOptions options) => Math.Max(options.MaxLeaseSeconds, options.LeaseSeconds);
 
     private NextExecution Next(LeaseClaim claim, Claimant by) => new(claim, by, builders, time.Milliseconds());
-
-    // Types have no platforms that they emulate.
-    private static bool IsEmulated(DbConnection connection, string execution, LeaseClaim claim) =>
-        claim.EmulatedPlatforms is not null
-        && Executions.Find(connection, execution) is { } row
-        // Nothing of a finished image is run.
-        && row.RecipeType != RecipeTypes.Image
-        && !claim.Platforms.Contains(row.Platform, StringComparer.Ordinal);
 
     // What somebody's own node builds, only they may take: others would trust a stranger's machine without knowing.
     private static bool IsPrivate(DbConnection connection, string execution, Claimant by) =>

@@ -8,10 +8,9 @@ using Kiln.Server.Metadata;
 namespace Kiln.Server.Builds.Queue;
 
 /// <summary>What of the queue a node may build by emulation.</summary>
-/// <param name="Platforms">That it emulates.</param>
 /// <param name="Native">Platforms that nodes which are there build natively: they get them first.</param>
 /// <param name="Before">What was queued before, in milliseconds since 1970, waits for those no longer.</param>
-internal sealed record AllowedEmulation(IReadOnlyList<string> Platforms, IReadOnlyList<string> Native, long Before);
+internal sealed record AllowedEmulation(IReadOnlyList<string> Native, long Before);
 
 /// <summary>What of the queue fits what a node offers (build-extension, N-1), as a condition on executions <c>e</c>.</summary>
 internal static class Fitting
@@ -31,7 +30,31 @@ internal static class Fitting
                 BuildJson.Default.SortedDictionaryStringString
             );
 
+    /// <summary>Whether a node, or a type of its machines, emulates anything.</summary>
+    public static bool Emulates(LeaseClaim claim) =>
+        claim.Machines().Any(type => type.EmulatedPlatforms is { Count: > 0 });
+
+    /// <summary>Whether no machine of a node that has it all runs the programs of an execution's platform by itself.</summary>
+    public static bool IsEmulated(DbConnection connection, string execution, LeaseClaim claim)
+    {
+        if (!Emulates(claim))
+        {
+            return false;
+        }
+
+        var values = new List<(string, object?)> { ("id", execution) };
+        var natively = Of(connection, claim, emulation: null, values);
+        return connection.Scalar<long>(
+                $"SELECT COUNT(*) FROM executions e WHERE e.id = @id AND {natively}",
+                [.. values]
+            ) == 0;
+    }
+
     /// <summary>The condition; its values are added to <paramref name="values"/>.</summary>
+    /// <param name="connection">Where the queue is.</param>
+    /// <param name="claim">What the node offers.</param>
+    /// <param name="emulation">Null where it gets nothing that it would have to emulate.</param>
+    /// <param name="values">Of the condition's parameters.</param>
     public static string Of(
         DbConnection connection,
         LeaseClaim claim,
@@ -41,25 +64,21 @@ internal static class Fitting
     {
         var backends = claim.Types is null ? [] : Backends(connection, claim.Types);
         values.AddRange(backends.Select(b => (b.Parameter, (object?)b.Text)));
-        var types = claim.Types ?? [new OfferedType()];
-        var emulated = emulation is null ? "" : " OR " + Emulated(emulation, values);
-        var one = types.Select((type, i) => $"({OfType(claim, type, emulated, backends, Name(i), values)})");
-        var micros = List("micro", claim.Microarchitectures ?? [], values);
-        return $"""
-            e.recipe_type IN ({List("recipe", claim.Recipes, values)})
-                AND (e.microarchitecture = '' OR e.microarchitecture IN ({micros}))
-                AND e.format IN ({List("format", claim.Outputs, values)}) AND ({string.Join(" OR ", one)})
-            """;
+        var waits = emulation is null ? null : Waits(emulation, values);
+        var one = claim
+            .Machines()
+            .Select((type, i) => $"({OfType(type, waits, claim.Types is null ? null : backends, Name(i), values)})");
+        return $"({string.Join(" OR ", one)})";
     }
 
     // The names of parameters; the values themselves are bound.
-    private static string List(string name, IReadOnlyList<string> items, List<(string, object?)> values)
+    private static string List(string name, IReadOnlyList<string>? items, List<(string, object?)> values)
     {
-        var names = new List<string>(items.Count);
-        for (var i = 0; i < items.Count; i++)
+        var names = new List<string>();
+        foreach (var item in items ?? [])
         {
-            var parameter = name + i.ToString(CultureInfo.InvariantCulture);
-            values.Add((parameter, items[i]));
+            var parameter = name + Name(names.Count);
+            values.Add((parameter, item));
             names.Add("@" + parameter);
         }
 
@@ -67,31 +86,35 @@ internal static class Fitting
     }
 
     private static string OfType(
-        LeaseClaim claim,
         OfferedType type,
-        string emulated,
-        List<Words> backends,
+        string? waits,
+        List<Words>? backends,
         string number,
         List<(string, object?)> values
     )
     {
+        string In(string column, IReadOnlyList<string>? items, string? name = null) =>
+            $"e.{column} IN ({List($"{name ?? column}{number}_", items, values)})";
+
+        var emulated = waits is null ? "" : $" OR ({In("platform", type.EmulatedPlatforms, "emulated")} AND {waits})";
         // What is made of a finished image runs nothing of it: any machine may.
-        var fits =
-            $"(e.recipe_type = '{RecipeTypes.Image}' OR e.platform IN ({List($"platform{number}_", type.Platforms ?? claim.Platforms, values)}){emulated})";
-        foreach (
-            var (had, column) in (type.Resources ?? claim.Resources ?? new BuildResources()).List().Zip(ResourceColumns)
-        )
+        var fits = $"""
+            {In("recipe_type", type.Recipes)} AND {In("format", type.Outputs)}
+                AND (e.microarchitecture = '' OR {In("microarchitecture", type.Microarchitectures)})
+                AND (e.recipe_type = '{RecipeTypes.Image}' OR {In("platform", type.Platforms)}{emulated})
+            """;
+        foreach (var (had, column) in (type.Resources ?? new BuildResources()).List().Zip(ResourceColumns))
         {
             fits += $" AND e.{column} <= @had{number}_{column}";
             values.Add(($"had{number}_{column}", had.Value ?? 0));
         }
 
-        if ((type.Networks ?? claim.Networks) is { } networks)
+        if (type.Networks is { } networks)
         {
-            fits += $" AND (e.network = '' OR e.network IN ({List($"network{number}_", networks, values)}))";
+            fits += $" AND (e.network = '' OR {In("network", networks)})";
         }
 
-        if (claim.Types is null)
+        if (backends is null)
         {
             return fits;
         }
@@ -100,12 +123,13 @@ internal static class Fitting
         return $"{fits} AND e.backend IN ({string.Join(", ", ["''", .. heard])})";
     }
 
-    private static string Emulated(AllowedEmulation emulation, List<(string, object?)> values)
+    // What may be emulated at all, and has waited for nodes that build it natively where there are any.
+    private static string Waits(AllowedEmulation emulation, List<(string, object?)> values)
     {
         values.Add(("patience", emulation.Before));
         return $"""
-            (e.emulation = 1 AND e.platform IN ({List("emulated", emulation.Platforms, values)})
-                AND (e.queued <= @patience OR e.platform NOT IN ({List("native", [.. emulation.Native, ""], values)})))
+            e.emulation = 1
+                AND (e.queued <= @patience OR e.platform NOT IN ({List("native", [.. emulation.Native, ""], values)}))
             """;
     }
 

@@ -63,13 +63,9 @@ internal sealed class NextExecution
     }
 
     private AllowedEmulation? Emulation(DbConnection connection) =>
-        _claim is not { EmulatedPlatforms: { } platforms, Types: null }
-            ? null
-            : new AllowedEmulation(
-                platforms,
-                _builders.Native(connection),
-                _now - (long)Builders.Patience.TotalMilliseconds
-            );
+        Fitting.Emulates(_claim)
+            ? new AllowedEmulation(_builders.Native(connection), _now - (long)Builders.Patience.TotalMilliseconds)
+            : null;
 
     // Those who wait, each in one repository, in the order in which it is their turn.
     private List<First> Line(DbConnection connection)
