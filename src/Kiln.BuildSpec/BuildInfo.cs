@@ -37,11 +37,53 @@ public sealed record BuildInfo
     /// <summary>The networks that a request may ask for.</summary>
     public required IReadOnlyList<string> Networks { get; init; }
 
+    /// <summary>The nodes, each by itself, that build for whoever asks; null for those who may have nothing built.</summary>
+    public IReadOnlyList<BuildInfoNode>? Nodes { get; init; }
+
     /// <summary>The registry, as <c>host[:port]</c>, in front of which this one stands: content is there; null where it is here.</summary>
     public string? Behind { get; init; }
 
     /// <summary>Why nothing can be built, where that is so.</summary>
     public string? Unavailable { get; init; }
+}
+
+/// <summary>One node, with what its claims say (build-extension, N-1).</summary>
+public sealed record BuildInfoNode
+{
+    public required string Name { get; init; }
+    public required IReadOnlyList<string> Platforms { get; init; }
+    public IReadOnlyList<string>? EmulatedPlatforms { get; init; }
+    public IReadOnlyList<string>? Microarchitectures { get; init; }
+    public required IReadOnlyList<string> Recipes { get; init; }
+    public required IReadOnlyList<string> Outputs { get; init; }
+    public IReadOnlyList<string>? Networks { get; init; }
+    public IReadOnlyList<string>? Engines { get; init; }
+    public IReadOnlyList<string>? Roots { get; init; }
+    public BuildResources? Resources { get; init; }
+
+    /// <summary>The kinds of machines that it starts builds on; null where it is one itself.</summary>
+    public IReadOnlyList<OfferedType>? Types { get; init; }
+
+    /// <summary>What else is known of it, for people: its kernel, its C library, its GPUs.</summary>
+    public IReadOnlyDictionary<string, string>? Labels { get; init; }
+
+    public static BuildInfoNode Of(LeaseClaim claim) =>
+        new()
+        {
+            Name = claim.Node,
+            Platforms = claim.Platforms,
+            EmulatedPlatforms = claim.EmulatedPlatforms,
+            Microarchitectures = claim.Microarchitectures,
+            // What is made of a finished image is told by the outputs.
+            Recipes = [.. claim.Recipes.Where(r => r != RecipeTypes.Image)],
+            Outputs = claim.Outputs,
+            Networks = claim.Networks,
+            Engines = claim.Engines,
+            Roots = claim.Roots,
+            Resources = claim.Resources,
+            Types = claim.Types,
+            Labels = claim.Labels,
+        };
 }
 
 /// <summary>A kind of recipe and the media types it comes in.</summary>

@@ -88,8 +88,23 @@ public sealed partial class BuildNode(
     internal static LeaseClaim ClaimOf(NodeOptions options, NodeAbilities abilities) =>
         ClaimOf(options.Name, abilities) with
         {
-            Labels = options.Labels,
+            Labels = Labels(abilities.Labels, options.Labels),
         };
+
+    // What an operator says counts more than what was found.
+    private static Dictionary<string, string>? Labels(
+        IReadOnlyDictionary<string, string>? found,
+        IReadOnlyDictionary<string, string>? said
+    )
+    {
+        var labels = new Dictionary<string, string>(found ?? new Dictionary<string, string>(), StringComparer.Ordinal);
+        foreach (var (name, value) in said ?? new Dictionary<string, string>())
+        {
+            labels[name] = value;
+        }
+
+        return labels.Count == 0 ? null : labels;
+    }
 
     /// <inheritdoc cref="ClaimOf(NodeOptions, NodeAbilities)"/>
     public static LeaseClaim ClaimOf(string name, NodeAbilities abilities) =>
@@ -113,6 +128,7 @@ public sealed partial class BuildNode(
             Engines = abilities.Engines.Count == 0 ? null : abilities.Engines,
             Roots = abilities.Roots.Count == 0 ? null : abilities.Roots,
             Resources = abilities.Resources,
+            Labels = abilities.Labels,
             Types = abilities.Types,
             LeaseSeconds = abilities.LeaseSeconds,
         };

@@ -65,6 +65,9 @@ public sealed record NodeAbilities
     /// <summary>The kinds of machines that it starts builds on; null where it is one itself.</summary>
     public IReadOnlyList<OfferedType>? Types { get; init; }
 
+    /// <summary>What else was found out of the machine, for people; null where it is not one machine.</summary>
+    public IReadOnlyDictionary<string, string>? Labels { get; init; }
+
     /// <summary>How long its leases are to live after each sign of life; null for what the registry thinks right.</summary>
     public int? LeaseSeconds { get; init; }
 

@@ -93,20 +93,48 @@ internal static class InfoVerb
                 ["log at most", Sizes.Text(limits.MaxLogBytes)],
                 ["a build may ask for", Resources(limits)],
                 ["extension", info.SpecVersion],
+                .. (info.Nodes ?? []).Select(node => new[] { $"node {node.Name}", Node(node) }),
             ]
         );
     }
 
+    // What requests can ask for first, then what it says of itself.
+    private static string Node(BuildInfoNode node) =>
+        string.Join(
+            "; ",
+            new[]
+            {
+                string.Join(", ", node.Platforms.Concat(node.Microarchitectures?.Take(1) ?? [])),
+                node.Types is { } types ? $"{types.Count} types of machines" : null,
+                node.Resources is { } resources ? Resources(resources) : null,
+                node.Engines is { } engines ? string.Join(", ", engines) : null,
+                node.Labels is { } labels
+                    ? string.Join(
+                        ", ",
+                        labels.OrderBy(l => l.Key, StringComparer.Ordinal).Select(l => $"{l.Key}={l.Value}")
+                    )
+                    : null,
+            }.Where(part => part is { Length: > 0 })
+        );
+
+    private static string Resources(BuildResources resources) =>
+        Resources(resources.Cpus, resources.MemoryBytes, resources.DiskBytes, resources.Gpus);
+
     private static string Resources(BuildInfoLimits limits)
     {
-        var most = new[]
-        {
-            limits.MaxCpus is { } cpus ? $"{cpus} CPUs" : null,
-            limits.MaxMemoryBytes is { } memory ? $"{Sizes.Text(memory)} of memory" : null,
-            limits.MaxDiskBytes is { } disk ? $"{Sizes.Text(disk)} of disk" : null,
-            limits.MaxGpus is { } gpus and > 0 ? $"{gpus} GPUs" : null,
-        };
-        var text = string.Join(", ", most.OfType<string>());
+        var text = Resources(limits.MaxCpus, limits.MaxMemoryBytes, limits.MaxDiskBytes, limits.MaxGpus);
         return text.Length == 0 ? "nothing of its own" : $"at most {text}";
     }
+
+    private static string Resources(int? cpus, long? memory, long? disk, int? gpus) =>
+        string.Join(
+            ", ",
+            new[]
+            {
+                cpus is { } c ? $"{c} CPUs" : null,
+                memory is { } m ? $"{Sizes.Text(m)} of memory" : null,
+                disk is { } d ? $"{Sizes.Text(d)} of disk" : null,
+                gpus is { } g and > 0 ? $"{g} GPUs" : null,
+            }.OfType<string>()
+        );
 }

@@ -44,10 +44,10 @@ internal static class NodeProbe
                 ["micro-architecture", machine.Microarchitecture ?? "unknown"],
                 ["processor", $"{machine.Processor ?? "unknown"}, {machine.Cpus} to use"],
                 ["memory", machine.MemoryBytes is { } bytes ? Sizes.Text(bytes) : "unknown"],
-                ["GPUs", machine.Gpus.Count == 0 ? "none" : string.Join("; ", machine.Gpus.Select(Gpu))],
+                ["GPUs", machine.Gpus.Count == 0 ? "none" : string.Join("; ", machine.Gpus.Select(MachineLabels.Gpu))],
                 ["kernel", machine.Kernel ?? "unknown"],
                 ["glibc", machine.Glibc ?? "none"],
-                ["user namespaces", Namespaces(limits)],
+                ["user namespaces", MachineLabels.Namespaces(limits)],
                 [
                     "subordinate ids",
                     string.Create(
@@ -55,12 +55,12 @@ internal static class NodeProbe
                         $"{limits.SubordinateUids} user ids, {limits.SubordinateGids} group ids"
                     ),
                 ],
-                ["overlay in user namespaces", YesNo(limits.OverlayInUserNamespaces)],
-                ["/dev/fuse", YesNo(limits.Fuse)],
-                ["seccomp", YesNo(limits.Seccomp)],
+                ["overlay in user namespaces", MachineLabels.YesNo(limits.OverlayInUserNamespaces)],
+                ["/dev/fuse", MachineLabels.YesNo(limits.Fuse)],
+                ["seccomp", MachineLabels.YesNo(limits.Seccomp)],
                 ["emulators", machine.Emulators.Count == 0 ? "none" : string.Join(", ", machine.Emulators)],
-                ["emulators in user namespaces", YesNo(limits.EmulatorsInUserNamespaces)],
-                ["control groups of version 2", YesNo(limits.UnifiedControlGroups)],
+                ["emulators in user namespaces", MachineLabels.YesNo(limits.EmulatorsInUserNamespaces)],
+                ["control groups of version 2", MachineLabels.YesNo(limits.UnifiedControlGroups)],
                 ["programs", report.Programs.Count == 0 ? "none" : string.Join(", ", report.Programs)],
                 .. Builds(report),
             ]
@@ -98,18 +98,4 @@ internal static class NodeProbe
             ["networks", string.Join(", ", offer.Networks ?? [])],
         ];
     }
-
-    private static string Gpu(GpuFacts gpu)
-    {
-        var count = gpu.Count.ToString(CultureInfo.InvariantCulture);
-        var models = gpu.Models.Count == 0 ? "" : $" ({string.Join(", ", gpu.Models)})";
-        return $"{count} {gpu.Vendor}{models}, driver {gpu.Driver ?? "unknown"}";
-    }
-
-    private static string Namespaces(KernelLimits limits) =>
-        limits.MaxUserNamespaces is 0 || !limits.UnprivilegedUserNamespaces ? "no"
-        : limits.AppArmorRestricts ? "restricted by AppArmor"
-        : "yes";
-
-    private static string YesNo(bool value) => value ? "yes" : "no";
 }

@@ -110,6 +110,7 @@ public sealed partial class LocalLauncher : ILauncher
             Networks = _engines[0].Abilities.Networks,
             Roots = [_jail.Users.Root],
             Resources = Resources,
+            Labels = Facts(),
         };
     }
 
@@ -158,6 +159,12 @@ public sealed partial class LocalLauncher : ILauncher
             MemoryBytes = _options.MemoryBytes,
             DiskBytes = _options.DiskBytes,
         };
+
+    private static IReadOnlyDictionary<string, string> Facts()
+    {
+        var (name, uid) = UserNamespace.Account();
+        return MachineLabels.Of(MachineProbe.Read(MachineRoot.This, MachineProbe.HostArchitecture, name, uid));
+    }
 
     // Why it does not work the kernel says in few words; what could be done about it is found out here.
     private static string Advised(string unavailable)

@@ -2,7 +2,9 @@ using System.Text.Json;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Recipes;
 using Kiln.Oci;
+using Kiln.Server.Access;
 using Kiln.Server.Access.Guard;
+using Kiln.Server.Access.Policies;
 using Kiln.Server.Builds.Intake;
 using Kiln.Server.Builds.Publish;
 using Kiln.Server.Builds.Queue;
@@ -49,6 +51,7 @@ internal sealed class InfoEndpoints(
             Engines = abilities.Engines,
             Roots = abilities.Roots.Count == 0 ? null : abilities.Roots,
             Networks = abilities.Networks,
+            Nodes = MayBuild(context) ? Nodes(context) : null,
             Unavailable = abilities.Platforms.Count == 0 ? abilities.Unavailable ?? "no build node is there" : null,
             PullBuild = new BuildInfoPull(options.PullBuild != PullBuilds.Off, options.PullHoldSeconds),
             Provenance = new BuildInfoProvenance
@@ -79,6 +82,21 @@ internal sealed class InfoEndpoints(
             context.Accepts(BuildMediaTypes.Info)
         );
     }
+
+    // What machines there are, and what runs on them, is nothing for everybody who may pull.
+    private static bool MayBuild(V2Context context) =>
+        context.Repository is { } repository
+            ? context.Caller.May(repository, Rights.Build)
+            : !context.Caller.IsAnonymous || context.Caller.Policy.MayAnything(context.Caller.Principal);
+
+    private List<BuildInfoNode> Nodes(V2Context context) =>
+        [
+            .. builders
+                .Each(context.Principal.Name)
+                .Select(node => node.Claim)
+                .OfType<LeaseClaim>()
+                .Select(BuildInfoNode.Of),
+        ];
 
     private BuildInfoLease? Leases =>
         behind is not null

@@ -108,6 +108,37 @@ public sealed class BuildAccessTests : IAsyncLifetime
         Assert.Contains(Server.Audit(), e => (string)e["action"]! == "job.request" && (string)e["reference"]! == id);
     }
 
+    [Fact]
+    public async Task Nodes_are_told_of_to_those_for_whom_they_build()
+    {
+        const string claim = """
+            {"node":"mine","platforms":["linux/arm64"],"recipes":["dockerfile"],"outputs":["oci"],"labels":{"glibc":"2.28"}}
+            """;
+        var own = AccessServer.Basic("not-pull");
+        using var body = new StringContent(claim, Encoding.UTF8, "application/json");
+        using var request = new HttpRequestMessage(HttpMethod.Post, "_build/v1/leases") { Content = body };
+        request.Headers.Authorization = AuthenticationHeaderValue.Parse(own);
+        using var answer = await Server.Http.SendAsync(request);
+        Assert.Equal(HttpStatusCode.NoContent, answer.StatusCode);
+
+        Assert.Equal(["the registry itself", "mine 2.28"], await NodesAsync("not-pull", "team/app/"));
+        Assert.Equal(["the registry itself", "mine 2.28"], await NodesAsync("not-pull", ""));
+        Assert.Equal(["the registry itself"], await NodesAsync("all", "team/app/"));
+        // Who may not build there learns of no machine.
+        Assert.Null(await NodesAsync("pull", "team/app/"));
+        Assert.Null(await NodesAsync(null, "public/app/"));
+    }
+
+    private async Task<IEnumerable<string>?> NodesAsync(string? user, string path)
+    {
+        var login = user is null ? null : AccessServer.Basic(user);
+        using var response = await Server.SendAsync(login, "GET", $"{path}_build/v1/info");
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        return JsonSerializer
+            .Deserialize(await response.Content.ReadAsByteArrayAsync(), BuildJson.Default.BuildInfo)!
+            .Nodes?.Select(n => n.Labels is null ? n.Name : $"{n.Name} {n.Labels["glibc"]}");
+    }
+
     private async Task<Lease> LeaseAsync(string authorization)
     {
         await SubmitAsync(authorization);

@@ -31,6 +31,16 @@ public sealed class MachineProbeTests : IDisposable
         Assert.Equal(("nvidia", 2, "535.129.03"), (gpus.Vendor, gpus.Count, gpus.Driver));
         Assert.Equal(["NVIDIA A100"], gpus.Models);
         Assert.Empty(MachineNeeds.Of(facts, "builder"));
+
+        var labels = MachineLabels.Of(facts);
+        Assert.Equal("2 nvidia (NVIDIA A100), driver 535.129.03", labels["gpus"]);
+        Assert.Equal("zen3", labels["microarchitecture"]);
+        Assert.Equal("16 GiB", labels["memory"]);
+        Assert.Equal(
+            ("yes", "65536", "yes"),
+            (labels["user-namespaces"], labels["subordinate-ids"], labels["overlay"])
+        );
+        Assert.Equal(facts.Kernel, labels["kernel"]);
     }
 
     [Fact]
