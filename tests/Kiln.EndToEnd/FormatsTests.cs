@@ -13,7 +13,6 @@ public sealed class FormatsTests(Machine machine, Server server) : IClassFixture
 
     // Apptainer's own words about what this machine lacks go to its log.
     private const string Apptainer = """
-        export APPTAINER_NOHTTPS=1
         options='--userns --no-mount bind-paths'
         apptainer -q pull app.sif "oras://$1-sif"
         for image in app.sif "docker://$1"; do
@@ -138,20 +137,9 @@ public sealed class FormatsTests(Machine machine, Server server) : IClassFixture
 
     private void RunsInApptainer(string image)
     {
-        var root = machine
-            .RunAsUser(
-                "sh",
-                "-c",
-                "echo \"$(getent passwd \"$(id -un)\" | cut -d: -f6)/.cache/kiln-tests/apptainer-root\""
-            )
-            .Ok()
-            .Output.Trim();
-        if (machine.RunAsUser("test", "-x", $"{root}/usr/bin/apptainer").ExitCode != 0)
-        {
-            Assert.Skip($"NOT RUN: no Apptainer in {root} (./check puts it there where it can)");
-        }
-
-        var ran = machine.RunAsUser(machine.In("eng/in-root"), root, "sh", "-euc", Apptainer, "sh", image).Ok();
+        var apptainer = new ApptainerRoot(machine);
+        apptainer.Needs();
+        var ran = apptainer.RunBeside("sh", "-euc", Apptainer, "sh", image).Ok();
 
         var parts = ran.Output.Split("--\n");
         Assert.StartsWith(

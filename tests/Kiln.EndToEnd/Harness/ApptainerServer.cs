@@ -31,8 +31,11 @@ public sealed class ApptainerRoot(Machine machine)
     }
 
     /// <summary>Runs Apptainer itself, as a user of the registry would.</summary>
-    public Outcome Run(params string[] arguments) =>
-        machine.RunAsUser([machine.In("eng/in-apptainer-root"), Root, "apptainer", "--nocolor", .. arguments]);
+    public Outcome Run(params string[] arguments) => RunBeside(["apptainer", "--nocolor", .. arguments]);
+
+    /// <summary>Runs any program that is where Apptainer is.</summary>
+    public Outcome RunBeside(params string[] command) =>
+        machine.RunAsUser([machine.In("eng/in-apptainer-root"), Root, .. command]);
 }
 
 /// <summary>A server with Apptainer.</summary>
