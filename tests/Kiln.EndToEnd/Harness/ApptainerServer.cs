@@ -9,6 +9,8 @@ public sealed class ApptainerRoot(Machine machine)
         . eng/apptainer-root.sh
         cache=$(getent passwd "$(id -un)" | cut -d: -f6)/.cache/kiln-tests
         mkdir -p "$cache"
+        exec 9>"$cache/apptainer-root.lock"
+        flock 9
         ensure_apptainer_root "$(id -un)" "$cache/apptainer-root" "$cache/apptainer-root.log" || {
             tail -n 5 "$cache/apptainer-root.log"
             exit 1

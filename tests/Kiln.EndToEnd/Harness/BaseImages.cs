@@ -37,8 +37,11 @@ internal static class BaseImages
                 . eng/base-image.sh
                 cache=$(getent passwd "$(id -un)" | cut -d: -f6)/.cache/kiln-tests
                 layout=$cache/busybox-arm64-$(debian_codename)
+                mkdir -p "$cache"
+                # Two runs at once make it once.
+                exec 9>"$cache/busybox.lock"
+                flock 9
                 if [ ! -e "$layout/index.json" ]; then
-                    mkdir -p "$cache"
                     foreign_busybox arm64 "$cache/busybox" "$cache/busybox.log" || { cat "$cache/busybox.log"; exit 1; }
                     busybox_tar "$cache/busybox.tar" "$cache/busybox"
                     rm -rf "$layout.new"
@@ -68,8 +71,10 @@ internal static class BaseImages
                 . eng/base-image.sh
                 cache=$(getent passwd "$(id -un)" | cut -d: -f6)/.cache/kiln-tests
                 layout=$cache/debian-$(debian_codename)-2
+                mkdir -p "$cache"
+                exec 9>"$cache/debian.lock"
+                flock 9
                 if [ ! -e "$layout/index.json" ]; then
-                    mkdir -p "$cache"
                     debian_tar "$(id -un)" "$cache/debian.tar" "$cache/debian.log" || { cat "$cache/debian.log"; exit 1; }
                     rm -rf "$layout.new"
                     oci_layout_from_tar "$cache/debian.tar" "$layout.new" '["bash"]'

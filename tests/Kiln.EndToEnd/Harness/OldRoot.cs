@@ -11,6 +11,8 @@ public sealed class OldRoot
         . eng/old-root.sh
         cache=$(getent passwd "$(id -un)" | cut -d: -f6)/.cache/kiln-tests
         mkdir -p "$cache"
+        exec 9>"$cache/old-root.lock"
+        flock 9
         ensure_old_root "$cache/old-root" "$cache/old-root.log" || {
             tail -n 5 "$cache/old-root.log"
             exit 1
