@@ -10,7 +10,7 @@ ensure_apptainer_root() {
     mirror=$(debian_mirror)
     [ -n "$mirror" ] || { note "apt names no Debian mirror here" >&2; return 1; }
     # What operators are told to install is what is tested: docs/guide/definitions.md has the same list, and a test that it does.
-    packages=apptainer,buildah,netavark,mount,util-linux-extra,squashfs-tools,squashfuse,iproute2,libcap2-bin,ca-certificates,debootstrap,debian-archive-keyring
+    packages=apptainer,buildah,netavark,mount,util-linux-extra,squashfs-tools,squashfuse,iproute2,libcap2-bin,ca-certificates,debootstrap,debian-archive-keyring,gpgv
     # shellcheck disable=SC2016 # the dollars are the inner shell's
     # A Release file of sid is void after a week, and mirrors may be behind.
     as_user "$user" sh -c 'unshare --map-root-user --map-auto rm -rf "$1.new"; exec mmdebstrap --mode=unshare --variant=essential --quiet --dpkgopt=force-unsafe-io \
