@@ -1,3 +1,8 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using Kiln.Node.Sandbox;
+
 namespace Kiln.Node;
 
 /// <summary>
@@ -22,6 +27,21 @@ internal sealed class NodeDirectory
         {
             Directory.CreateDirectory(directory, OwnerOnly);
         }
+    }
+
+    /// <summary>The place on another disk for what a node keeps in <paramref name="root"/> by default: the same at each start.</summary>
+    /// <param name="root">The node's directory.</param>
+    /// <param name="disk">A directory that others may write to as well.</param>
+    /// <exception cref="IOException">Somebody else has taken it, or it cannot be made.</exception>
+    public static NodeDirectory On(string disk, string root)
+    {
+        var name = Convert.ToHexStringLower(
+            SHA256.HashData(Encoding.UTF8.GetBytes(Path.GetFullPath(root))).AsSpan(0, 8)
+        );
+        var (_, uid) = UserNamespace.Account();
+        var place = Path.Combine(disk, string.Create(CultureInfo.InvariantCulture, $"kiln-node-{uid}-{name}"));
+        Posix.OwnDirectory(place, OwnerOnly);
+        return new NodeDirectory(place);
     }
 
     public string Root { get; }

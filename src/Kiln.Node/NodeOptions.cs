@@ -7,6 +7,13 @@ public sealed record NodeOptions
 {
     /// <summary>Where the node keeps bases, cached steps and builds under way. Nothing else may be in it.</summary>
     public required string Directory { get; init; }
+
+    /// <summary>
+    /// A directory on a disk of the machine's own, below which all that is kept where the file system of <see cref="Directory"/>
+    /// (NFS, or another container's overlay) takes no overlays; null where nothing may be kept anywhere else.
+    /// </summary>
+    public string? OtherDisk { get; init; } =
+        Environment.GetEnvironmentVariable("TMPDIR") is { Length: > 0 } temporary ? temporary : "/var/tmp";
     public required string Name { get; init; }
     public int Concurrency { get; init; } = 1;
 

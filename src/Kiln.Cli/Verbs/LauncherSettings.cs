@@ -67,6 +67,6 @@ internal sealed class LauncherSettings
         ILogger log
     ) =>
         launching.Kind == LauncherKind.Local
-            ? new LocalLauncher(node, time, log)
+            ? new LocalLauncher(node with { OtherDisk = launching.Scratch ?? node.OtherDisk }, time, log)
             : new BatchLauncher(launching, node, remote, time, log);
 }

@@ -14,7 +14,16 @@ internal static class NodeProbe
         var scratch = Directory.CreateTempSubdirectory("kiln-probe-");
         try
         {
-            var report = await NodeReport.MakeAsync(options with { Directory = scratch.FullName }, shell.Time, cancel);
+            var report = await NodeReport.MakeAsync(
+                options with
+                {
+                    Directory = scratch.FullName,
+                    // It leaves nothing anywhere.
+                    OtherDisk = null,
+                },
+                shell.Time,
+                cancel
+            );
             if (json)
             {
                 await shell.Out.WriteLineAsync(JsonSerializer.Serialize(report, ReportJson.Default.NodeReport));

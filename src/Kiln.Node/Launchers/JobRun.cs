@@ -70,6 +70,8 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
         {
             Directory = directory,
             Name = Environment.MachineName,
+            // What a job leaves on another disk nobody would remove.
+            OtherDisk = null,
             LeavesLease = true,
             Unsafe = handover.Unsafe,
             SingleId = handover.SingleId,

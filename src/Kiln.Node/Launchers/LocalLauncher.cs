@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Kiln.BuildSpec;
 using Kiln.BuildSpec.Architectures;
 using Kiln.Client;
@@ -19,14 +20,14 @@ public sealed partial class LocalLauncher : ILauncher
     private static readonly TimeSpan ProbeTime = TimeSpan.FromMinutes(5);
 
     private readonly NodeOptions _options;
-    private readonly NodeDirectory _directory;
     private readonly TimeProvider _time;
     private readonly ILogger _log;
     private readonly RegistryClient _client;
-    private readonly BaseShelf _shelf;
-    private readonly BaseFetcher _fetcher;
     private readonly BuildLimits _limits;
+    private NodeDirectory _directory;
     private Jail _jail;
+    private BaseShelf _shelf;
+    private BaseFetcher _fetcher;
     private IReadOnlyList<IEngine> _engines = [];
 
     public LocalLauncher(NodeOptions options, TimeProvider time, ILogger log)
@@ -34,7 +35,6 @@ public sealed partial class LocalLauncher : ILauncher
         _options = options;
         _time = time;
         _log = log;
-        _directory = new NodeDirectory(options.Directory);
         _client = new RegistryClient(
             new RegistryClientOptions { InsecureRegistries = options.InsecureRegistries, Time = time }
         );
@@ -44,9 +44,7 @@ public sealed partial class LocalLauncher : ILauncher
             options.Processes,
             options.FreeDiskFloorBytes
         );
-        _jail = new Jail(_directory.Root, time, options.SingleId);
-        _shelf = new BaseShelf(_directory.Bases, options.MaxBases, options.MaxBaseBytes, SweepAsync);
-        _fetcher = new BaseFetcher(_client, _shelf, options.DiskBytes);
+        Use(new NodeDirectory(options.Directory));
     }
 
     /// <summary>Says that whoever gave this process its time takes it back: builds end as those do that took too long.</summary>
@@ -55,11 +53,10 @@ public sealed partial class LocalLauncher : ILauncher
     public async Task<NodeAbilities> PrepareAsync(CancellationToken cancel)
     {
         _directory.DeleteSecrets();
-        var (probe, unavailable) = await ProbeAsync(cancel);
-        if (probe is null && _options.Unsafe)
+        var (probe, unavailable) = await TryAsync(cancel);
+        if (probe?.NoStorage is { } why)
         {
-            _jail = new Jail(_directory.Root, _time, _options.SingleId) { Apart = false };
-            (probe, unavailable) = await ProbeAsync(cancel);
+            (probe, unavailable) = await TryElsewhereAsync(why, cancel);
         }
 
         if (probe is null)
@@ -151,6 +148,62 @@ public sealed partial class LocalLauncher : ILauncher
         _jail.Dispose();
         _client.Dispose();
     }
+
+    [MemberNotNull(nameof(_directory), nameof(_jail), nameof(_shelf), nameof(_fetcher))]
+    private void Use(NodeDirectory directory)
+    {
+        _directory = directory;
+        _jail = new Jail(directory.Root, _time, _options.SingleId);
+        _shelf = new BaseShelf(directory.Bases, _options.MaxBases, _options.MaxBaseBytes, SweepAsync);
+        _fetcher = new BaseFetcher(_client, _shelf, _options.DiskBytes);
+    }
+
+    private async Task<(BuildahProbe? Probe, string? Unavailable)> TryAsync(CancellationToken cancel)
+    {
+        var (probe, unavailable) = await ProbeAsync(cancel);
+        if (probe is null && _options.Unsafe)
+        {
+            _jail = new Jail(_directory.Root, _time, _options.SingleId) { Apart = false };
+            (probe, unavailable) = await ProbeAsync(cancel);
+        }
+
+        return (probe, unavailable);
+    }
+
+    // Home directories are often on NFS, where images cannot be stacked: then they are kept on a disk of the machine's own.
+    private async Task<(BuildahProbe? Probe, string? Unavailable)> TryElsewhereAsync(
+        string why,
+        CancellationToken cancel
+    )
+    {
+        var here = $"images cannot be stacked on the file system of {_directory.Root} ({LastLine(why)})";
+        const string wanted = "keep the node's directory on a disk of the machine's own, or name one in TMPDIR";
+        if (_options.OtherDisk is not { } disk)
+        {
+            return (null, $"{here}; name a directory on a disk of the machine's own (scratch)");
+        }
+
+        try
+        {
+            Use(NodeDirectory.On(disk, _options.Directory));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return (null, $"{here}, and not in {disk}: {e.Message}; {wanted}");
+        }
+
+        _directory.DeleteSecrets();
+        var (probe, unavailable) = await TryAsync(cancel);
+        if (probe?.NoStorage is not null)
+        {
+            return (null, $"{here}, nor in {disk}; {wanted}");
+        }
+
+        LogElsewhere(_log, here, _directory.Root);
+        return (probe, unavailable);
+    }
+
+    private static string LastLine(string text) => text.TrimEnd().Split('\n')[^1];
 
     private BuildResources Resources =>
         new()
@@ -261,6 +314,9 @@ public sealed partial class LocalLauncher : ILauncher
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Building for {Platform} too, by emulation with {Emulator}")]
     private static partial void LogEmulates(ILogger log, string platform, string emulator);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Why}: bases, cached steps and builds are kept in {Place}")]
+    private static partial void LogElsewhere(ILogger log, string why, string place);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Definitions are not built here: {Why}")]
     private static partial void LogNoApptainer(ILogger log, string why);

@@ -13,9 +13,11 @@ internal static partial class Posix
     private const int NonBlocking = 0x800;
     private const int CloseOnExec = 0x80000;
 
-    // O_NOFOLLOW is one of the few flags that differ by architecture.
+    // O_NOFOLLOW and O_DIRECTORY are two of the few flags that differ by architecture.
     private static readonly int NoFollow =
         RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x8000 : 0x20000;
+    private static readonly int DirectoryOnly =
+        RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x4000 : 0x10000;
 
     /// <summary>
     /// Opens a regular file for reading without following a link; null for everything else. A FIFO does not block it.
@@ -43,6 +45,36 @@ internal static partial class Posix
                 new Win32Exception(Marshal.GetLastPInvokeError())
             );
         }
+    }
+
+    /// <summary>
+    /// Makes sure that a directory is there, that it is this account's own, and that nobody else may look into it. In a directory
+    /// that is open to all but sticky (/var/tmp) it stays so.
+    /// </summary>
+    /// <exception cref="IOException">It is somebody else's, or no directory, or it cannot be made.</exception>
+    public static void OwnDirectory(string path, UnixFileMode mode)
+    {
+        if (!Path.Exists(path))
+        {
+            MakeDirectory(path, mode);
+        }
+
+        using var handle = Open(path, ReadOnly | CloseOnExec | NoFollow | DirectoryOnly);
+        try
+        {
+            // By its handle: between two looks at a name it can become another thing. Only an owner changes a mode.
+            if (!handle.IsInvalid)
+            {
+                File.SetUnixFileMode(handle, mode);
+                return;
+            }
+        }
+        catch (UnauthorizedAccessException)
+        {
+            // Said below.
+        }
+
+        throw new IOException($"{path} is not a directory of this account's own");
     }
 
     [LibraryImport("libc", EntryPoint = "mkdir", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]

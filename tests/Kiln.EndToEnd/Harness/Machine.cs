@@ -55,7 +55,8 @@ public sealed class Machine : IDisposable
     /// <summary>The program under test, as the first words of a command.</summary>
     public IReadOnlyList<string> Kiln { get; }
 
-    private bool IsOther { get; }
+    /// <summary>Whether that user is another than who runs the tests, who then is root.</summary>
+    public bool IsOther { get; }
 
     public string In(params string[] parts) => Path.Combine([Directory, .. parts]);
 
@@ -119,6 +120,9 @@ public sealed class Machine : IDisposable
         else
             Shell("unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--one-file-system", Directory);
     }
+
+    /// <summary>Runs a command as root, where <see cref="IsOther"/>.</summary>
+    public static Outcome RunAsRoot(params string[] words) => Shell(words);
 
     private static Outcome Shell(params string[] words) => RunToEnd(Quiet(words, "/"));
 

@@ -64,7 +64,7 @@ public class Server : IAsyncLifetime, IDisposable
 
     public string Log() => File.Exists(LogFile) ? File.ReadAllText(LogFile) : "(no log)";
 
-    public async ValueTask DisposeAsync()
+    public virtual async ValueTask DisposeAsync()
     {
         await StopAsync();
         Dispose();

@@ -15,6 +15,9 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
     /// <summary>What runs programs of other families here, tried out.</summary>
     public IReadOnlyList<Emulator> Emulators { get; init; } = [];
 
+    /// <summary>Why images cannot be stacked in the node's directory; null where they can.</summary>
+    public string? NoStorage { get; init; }
+
     /// <summary>Here-documents came with buildah 1.33.</summary>
     public bool KnowsHeredocs => Version >= new Version(1, 33);
 
@@ -67,7 +70,7 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
 
         var emulators = allowEmulation && jail.Apart ? await EmulatorsAsync(jail, directory, limits, cancel) : [];
         // Where a foreign program runs in a jail, the jail is as it should be: that was the same trial.
-        if (emulators.Count == 0 && await TryJailAsync(jail, directory, limits, [], cancel) is { } fault)
+        if (emulators.Count == 0 && await TryAsync(jail, directory, limits, ["true"], null, cancel) is { } fault)
         {
             return (null, $"this machine does not let a build be kept apart: {fault}");
         }
@@ -77,6 +80,8 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         {
             Apart = jail.Apart,
             Emulators = emulators,
+            // It makes a store, and mounts an overlay in it: what the kernel and the file system let it do is found out by that alone.
+            NoStorage = await TryAsync(jail, directory, limits, ["buildah", "images", "-q"], null, cancel),
         };
         return (probe, null);
     }
@@ -92,7 +97,7 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         var found = new List<Emulator>();
         foreach (var emulator in await Emulator.FindAsync(HostPlatform, cancel))
         {
-            if (await TryJailAsync(jail, directory, limits, [emulator], cancel) is null)
+            if (await TryAsync(jail, directory, limits, ["/build/trial"], emulator, cancel) is null)
             {
                 found.Add(emulator);
             }
@@ -101,11 +106,13 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         return found;
     }
 
-    private static async Task<string?> TryJailAsync(
+    // What the command said where it failed, or why it could not even begin; null where it succeeded.
+    private static async Task<string?> TryAsync(
         Jail jail,
         string directory,
         BuildLimits limits,
-        IReadOnlyList<Emulator> emulators,
+        IReadOnlyList<string> command,
+        Emulator? emulator,
         CancellationToken cancel
     )
     {
@@ -114,16 +121,18 @@ internal sealed partial record BuildahProbe(string Name, Version Version, string
         {
             // A node that was killed while it tried has left its trial behind.
             await jail.RemoveAsync(trial, cancel);
-            var command = Path.Combine(Directory.CreateDirectory(Path.Combine(trial, "build")).FullName, "trial");
-            if (emulators is [var emulator])
+            var program = Path.Combine(Directory.CreateDirectory(Path.Combine(trial, "build")).FullName, "trial");
+            if (emulator is not null)
             {
-                await File.WriteAllBytesAsync(command, emulator.Trial(), cancel);
-                File.SetUnixFileMode(command, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+                await File.WriteAllBytesAsync(program, emulator.Trial(), cancel);
+                File.SetUnixFileMode(program, UnixFileMode.UserRead | UnixFileMode.UserExecute);
             }
 
             var said = new List<byte>();
-            IReadOnlyList<string> words = emulators.Count == 0 ? ["true"] : ["/build/trial"];
-            var run = new JailRun(trial, NetworkModes.None, [], words, limits) { Emulators = emulators };
+            var run = new JailRun(trial, NetworkModes.None, [], command, limits)
+            {
+                Emulators = emulator is null ? [] : [emulator],
+            };
             var exit = await jail.RunAsync(run, text => said.AddRange(text), cancel);
             return exit.Code == 0 ? null : System.Text.Encoding.UTF8.GetString([.. said]).Trim();
         }
