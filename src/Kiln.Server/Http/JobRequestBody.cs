@@ -40,6 +40,7 @@ internal static class JobRequestBody
         "flatten",
         "cache",
         "reproducible",
+        "emulation",
         "network",
         "resources",
         "backend",

@@ -38,6 +38,34 @@ public sealed class RequestOptionTests
         Assert.Equal((HttpStatusCode.OK, one.Id), (later.StatusCode, (await BuildServer.ReadAsync(later)).Id));
     }
 
+    // What a client insists on must not be refused by the very version that has it.
+    [Stateless]
+    [Fact]
+    public async Task Every_member_of_a_request_may_be_insisted_on()
+    {
+        await using var server = await BuildServer.StartAsync();
+        var members = BuildJson
+            .Default.JobRequest.Properties.Where(p => !p.IsExtensionData)
+            .Select(p => p.Name)
+            .Where(name => name is not ("recipe" or "mustUnderstand"))
+            .ToList();
+        Assert.Contains("emulation", members);
+        using var body = new StringContent(
+            $$"""
+            {"recipe":{"mediaType":"text/x-dockerfile","data":"RlJPTSBzY3JhdGNoCg=="},
+             "mustUnderstand":["recipe",{{string.Join(',', members.Select(m => $"\"{m}\""))}}]}
+            """,
+            Encoding.UTF8,
+            BuildMediaTypes.Request
+        );
+        using var response = await server.Http.PostAsync(
+            new Uri("hpc/app/_build/v1/jobs", UriKind.Relative),
+            body,
+            Cancel
+        );
+        Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync(Cancel));
+    }
+
     [Fact]
     public async Task Many_at_once_with_one_key_make_one_job()
     {
