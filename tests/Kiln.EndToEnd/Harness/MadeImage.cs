@@ -32,17 +32,23 @@ internal sealed class MadeImage
     /// <summary>The <c>User</c> of its config.</summary>
     public string? User { get; init; }
 
-    public MadeImage Text(string path, string content, int mode, int owner = 0, int group = 0) =>
-        Add(TarEntryType.RegularFile, path, mode, owner, group, Encoding.UTF8.GetBytes(content));
+    public MadeImage Text(string path, string content, string mode, int owner = 0) =>
+        Add(TarEntryType.RegularFile, path, mode, owner, 0, Encoding.UTF8.GetBytes(content));
 
-    public MadeImage Directory(string path, int mode, int owner = 0, int group = 0) =>
+    /// <summary>Busybox under another path.</summary>
+    public MadeImage Program(string path, string mode, int owner = 0) =>
+        Add(TarEntryType.RegularFile, path, mode, owner, 0, File.ReadAllBytes("/bin/busybox"));
+
+    /// <summary>The same with a file capability.</summary>
+    public MadeImage Capable(string path) =>
+        Add(TarEntryType.RegularFile, path, "755", 0, 0, File.ReadAllBytes("/bin/busybox"), NetRaw);
+
+    public MadeImage Directory(string path, string mode, int owner = 0, int group = 0) =>
         Add(TarEntryType.Directory, path, mode, owner, group);
 
-    public MadeImage Device(string path) => Add(TarEntryType.CharacterDevice, path, Convert.ToInt32("666", 8), 0, 0);
+    public MadeImage Fifo(string path) => Add(TarEntryType.Fifo, path, "644", 0, 0);
 
-    /// <summary>With a file capability.</summary>
-    public MadeImage Capable(string path) =>
-        Add(TarEntryType.RegularFile, path, Convert.ToInt32("755", 8), 0, 0, [], NetRaw);
+    public MadeImage Device(string path) => Add(TarEntryType.CharacterDevice, path, "666", 0, 0);
 
     /// <summary>Pushes it; returns the reference.</summary>
     /// <param name="server">The registry.</param>
@@ -57,6 +63,8 @@ internal sealed class MadeImage
             ["architecture"] = "amd64",
             ["os"] = "linux",
             ["config"] = new JsonObject { ["Cmd"] = new JsonArray("sh", "-c", script), [nameof(User)] = User ?? "" },
+            // Charliecloud takes no config without one.
+            ["history"] = new JsonArray([.. layers.Select(_ => new JsonObject { ["created_by"] = "by hand" })]),
             ["rootfs"] = new JsonObject
             {
                 ["type"] = "layers",
@@ -100,7 +108,7 @@ internal sealed class MadeImage
     private MadeImage Add(
         TarEntryType type,
         string path,
-        int mode,
+        string mode,
         int owner,
         int group,
         byte[]? content = null,
@@ -117,11 +125,15 @@ internal sealed class MadeImage
         var entry = new PaxTarEntry(type, path, attributes)
 #pragma warning restore RS0030
         {
-            Mode = (UnixFileMode)mode,
+            Mode = (UnixFileMode)Convert.ToInt32(mode, 8),
             Uid = owner,
             Gid = group,
-            DataStream = content is null ? null : new MemoryStream(content),
         };
+        if (content is not null)
+        {
+            entry.DataStream = new MemoryStream(content);
+        }
+
         if (type == TarEntryType.CharacterDevice)
         {
             (entry.DeviceMajor, entry.DeviceMinor) = (1, 3);
