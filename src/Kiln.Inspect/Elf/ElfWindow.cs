@@ -40,9 +40,9 @@ internal sealed class ElfWindow
         }
 
         await HoldAsync((int)Math.Min(offset + count, MaxHead), cancel);
-        if (offset + count <= _held)
+        if (Held(offset, count) is { } held)
         {
-            return _head.AsMemory((int)offset, (int)count);
+            return held;
         }
 
         if (offset < _position)
@@ -62,6 +62,10 @@ internal sealed class ElfWindow
         var bytes = new byte[count];
         return await FillAsync(bytes, cancel) ? bytes : null;
     }
+
+    /// <summary>The same, of what is held already; null where it is not. Good until the next call of <see cref="GetAsync"/>.</summary>
+    public ReadOnlyMemory<byte>? Held(long offset, long count) =>
+        offset >= 0 && count >= 0 && offset <= _held - count ? _head.AsMemory((int)offset, (int)count) : null;
 
     // Once something behind it was read, the beginning grows no more.
     private async ValueTask HoldAsync(int count, CancellationToken cancel)
