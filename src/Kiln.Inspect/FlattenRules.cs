@@ -100,6 +100,15 @@ internal static class FlattenRules
         "var/spool/postfix",
     }.ToFrozenSet(StringComparer.Ordinal);
 
+    // Whatever runs a container has devices of its own there.
+    private const string Devices = "dev/";
+
+    // Pages of manuals, by language.
+    private const string Manuals = "var/cache/man/";
+
+    // Those of daemons; people's begin at 1000 (login.defs(5), SYS_UID_MAX).
+    private const int LargestSystemId = 999;
+
     // Debian gives /usr/local and what is in it to root:staff with the set-group-id bit.
     private const string DebianLocal = "usr/local/";
     private const int StaffGroup = 50;
@@ -116,7 +125,7 @@ internal static class FlattenRules
             yield return new($"{path}: owner {entry.Owner}:{entry.Group} is outside the ordinary range", true, false);
         }
 
-        if (entry.Kind == LayerEntryKind.Device)
+        if (entry.Kind == LayerEntryKind.Device && !path.StartsWith(Devices, StringComparison.Ordinal))
         {
             yield return new($"{path}: is a device node, which unpacking without root drops", false, true);
         }
@@ -148,6 +157,15 @@ internal static class FlattenRules
         {
             yield return new($"{path}: only {entry.Owner}:{entry.Group} may read it", true, false);
         }
+        else if (several && IsDaemons(entry))
+        {
+            // Its start scripts give it to the daemon and become it, and both fail where there is no such id.
+            yield return new(
+                $"{path}: belongs to the system user {entry.Owner}, whom no program can become",
+                true,
+                false
+            );
+        }
 
         if (OwnerIsLockedOut(entry))
         {
@@ -155,26 +173,33 @@ internal static class FlattenRules
         }
     }
 
-    /// <summary>A user other than root that owns files: once flattened, they are no longer that user's.</summary>
+    /// <summary>
+    /// A user other than root: once flattened, files are no longer that user's, and where there is one id, podman does not
+    /// start what wants another.
+    /// </summary>
     public static IEnumerable<FlattenFinding> JudgeUser(string? user, IReadOnlyCollection<int> owners)
     {
-        var name = user?.Split(':')[0];
-        if (name is null or "" or "root" or "0")
+        var names = user?.Split(':') ?? [];
+        if (names.All(n => n is "" or "root" or "0"))
         {
             yield break;
         }
 
-        var owns = int.TryParse(name, out var id) ? owners.Contains(id) : owners.Any(o => o != 0);
-        if (owns)
-        {
-            yield return new($"the image runs as '{TarWalk.Shorten(name)}', which owns files", true, false);
-        }
+        var owns = int.TryParse(names[0], out var id)
+            ? id != 0 && owners.Contains(id)
+            : names[0] is not ("" or "root") && owners.Any(o => o != 0);
+        var shown = TarWalk.Shorten(user!);
+        yield return new(
+            owns ? $"the image runs as '{shown}', which owns files" : $"the image runs as '{shown}', an id of its own",
+            true,
+            false
+        );
     }
 
     private static bool IsKnown(LayerEntry entry)
     {
         var path = entry.Path;
-        if (KnownPlaces.Contains(path))
+        if (KnownPlaces.Contains(path) || path.StartsWith(Manuals, StringComparison.Ordinal))
         {
             return true;
         }
@@ -196,10 +221,15 @@ internal static class FlattenRules
     private static bool DeniesOthers(LayerEntry entry) =>
         entry.Kind == LayerEntryKind.Directory ? (entry.Mode & 5) != 5 : (entry.Mode & 4) == 0;
 
+    // In one that all may write, as /tmp, nothing is the daemon's.
+    private static bool IsDaemons(LayerEntry entry) =>
+        entry.Kind == LayerEntryKind.Directory && entry.Owner is > 0 and <= LargestSystemId && (entry.Mode & 2) == 0;
+
+    // Directories that even their owner may not write are what Red Hat's are.
     private static bool OwnerIsLockedOut(LayerEntry entry) =>
         entry.Kind switch
         {
-            LayerEntryKind.Directory => (entry.Mode & 0x1c0) != 0x1c0,
+            LayerEntryKind.Directory => (entry.Mode & 0x140) != 0x140,
             LayerEntryKind.File => (entry.Mode & 0x100) == 0,
             _ => false,
         };

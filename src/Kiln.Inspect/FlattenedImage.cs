@@ -9,7 +9,7 @@ public sealed class FlattenedImage
 {
     private const string WhiteoutPrefix = ".wh.";
     private const string OpaqueName = ".wh..wh..opq";
-    private readonly Dictionary<string, LayerEntry> _entries = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, LayerEntry> _entries;
 
     // Paths that a layer above has removed, and directories that it has emptied.
     private readonly HashSet<string> _gone = new(StringComparer.Ordinal);
@@ -18,7 +18,8 @@ public sealed class FlattenedImage
     // The files that hard links of the image are names of.
     private readonly Dictionary<string, LayerEntry> _linked = new(StringComparer.Ordinal);
 
-    private FlattenedImage() { }
+    // Of one layer, most of what there is in the image: growing there would leave as much behind again.
+    private FlattenedImage(int entries) => _entries = new(entries, StringComparer.Ordinal);
 
     /// <summary>What is left, in no order.</summary>
     public IReadOnlyCollection<LayerEntry> Entries => _entries.Values;
@@ -26,8 +27,9 @@ public sealed class FlattenedImage
     /// <param name="layers">Lowest first.</param>
     public static FlattenedImage Of(IEnumerable<LayerFacts> layers)
     {
-        var image = new FlattenedImage();
-        foreach (var layer in layers.Reverse())
+        var upwards = layers.ToList();
+        var image = new FlattenedImage(upwards.Count == 0 ? 0 : upwards.Max(l => l.Entries.Count));
+        foreach (var layer in upwards.AsEnumerable().Reverse())
         {
             image.PutBelow(layer);
         }

@@ -15,6 +15,9 @@ public static class LayerStream
     private const int MaxRatio = 1100;
     private const long AnyRatio = 64L << 20;
 
+    // Below what .NET keeps apart as large objects.
+    private const int ReadAhead = 64 << 10;
+
     // What zstd's own program takes; higher ones take far longer for a few per cent.
     private const int ZstdLevel = 3;
 
@@ -24,7 +27,11 @@ public static class LayerStream
     public static async Task<Stream> OpenAsync(Stream blob, long maxBytes, CancellationToken cancel)
     {
         var (head, count) = await HeadAsync(blob, cancel);
-        var whole = new CountedStream(new HeadedStream(head.AsMemory(0, count), blob));
+#pragma warning disable CA2000 // the result owns all of it
+        // What unpacks asks for 8 KiB at a time: each would go down through all streams, and mostly wait there.
+        var ahead = new BufferedStream(new HeadedStream(head.AsMemory(0, count), blob), ReadAhead);
+        var whole = new CountedStream(ahead);
+#pragma warning restore CA2000
         Stream plain =
             IsGzip(head) ? new GZipStream(whole, CompressionMode.Decompress)
             : IsZstd(head) ? new DecompressionStream(whole, leaveOpen: false)

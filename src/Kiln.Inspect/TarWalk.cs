@@ -97,6 +97,14 @@ internal static class TarWalk
             return $"the archive has a path that cannot be, '{Shorten(name)}'";
         }
 
+        var bare = name.AsSpan(name.StartsWith("./", StringComparison.Ordinal) ? 2 : 0);
+        bare = bare.EndsWith('/') ? bare[..^1] : bare;
+        if (IsClean(bare))
+        {
+            path = bare.Length == name.Length ? name : bare.ToString();
+            return null;
+        }
+
         var parts = name.Split('/', StringSplitOptions.RemoveEmptyEntries);
         if (Array.IndexOf(parts, "..") >= 0)
         {
@@ -105,6 +113,20 @@ internal static class TarWalk
 
         path = string.Join('/', parts.Where(p => p != "."));
         return null;
+    }
+
+    // Nearly all are, and there are many.
+    private static bool IsClean(ReadOnlySpan<char> name)
+    {
+        foreach (var part in name.Split('/'))
+        {
+            if (name[part] is "" or "." or "..")
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     public static string Shorten(string text) =>

@@ -69,7 +69,7 @@ internal sealed record ElfHeader
     /// <summary>The segments in <paramref name="table"/>.</summary>
     public List<ElfSegment> ReadSegments(ReadOnlySpan<byte> table)
     {
-        var segments = new List<ElfSegment>();
+        var segments = new List<ElfSegment>(table.Length / SegmentLength);
         for (; table.Length >= SegmentLength; table = table[SegmentLength..])
         {
             segments.Add(

@@ -117,28 +117,7 @@ public sealed class ElfReader
             return facts;
         }
 
-        var parts = new Dictionary<long, ReadOnlyMemory<byte>>();
-        (long Address, long Size)[] wanted =
-        [
-            (dynamic.Strings, dynamic.StringBytes),
-            (dynamic.Needs, MaxVersionBytes),
-            (dynamic.Provides, MaxVersionBytes),
-        ];
-        foreach (
-            var (address, (offset, size)) in wanted
-                .Where(w => w.Address != 0)
-                .DistinctBy(w => w.Address)
-                .Select(w => (w.Address, Place: Place(segments, w.Address, w.Size)))
-                .OrderBy(w => w.Place.Offset)
-        )
-        {
-            // A copy: the window's own bytes are good until the next call only, which may be for what lies further on.
-            if (await _window.GetAsync(offset, size, cancel) is { } bytes)
-            {
-                parts[address] = bytes.ToArray();
-            }
-        }
-
+        var parts = await PartsAsync(segments, dynamic, cancel);
         if (!parts.TryGetValue(dynamic.Strings, out var strings))
         {
             return facts with { Unread = true };
@@ -156,6 +135,47 @@ public sealed class ElfReader
             Unread =
                 facts.Unread || (dynamic.Needs != 0 && needs.IsEmpty) || (dynamic.Provides != 0 && provides.IsEmpty),
         };
+    }
+
+    // The bytes at the addresses of the strings and of the versions.
+    private async ValueTask<Dictionary<long, ReadOnlyMemory<byte>>> PartsAsync(
+        List<ElfSegment> segments,
+        ElfDynamic dynamic,
+        CancellationToken cancel
+    )
+    {
+        (long Address, long Size)[] wanted =
+        [
+            (dynamic.Strings, dynamic.StringBytes),
+            (dynamic.Needs, MaxVersionBytes),
+            (dynamic.Provides, MaxVersionBytes),
+        ];
+        var places = wanted
+            .Where(w => w.Address != 0)
+            .DistinctBy(w => w.Address)
+            .Select(w => (w.Address, Place: Place(segments, w.Address, w.Size)))
+            .OrderBy(w => w.Place.Offset)
+            .ToList();
+        var parts = new Dictionary<long, ReadOnlyMemory<byte>>();
+        foreach (var (address, (offset, size)) in places)
+        {
+            // What is not held is a copy of its own.
+            if (await _window.GetAsync(offset, size, cancel) is { } bytes)
+            {
+                parts[address] = bytes;
+            }
+        }
+
+        // What is held moves when more is. Nothing of it is copied: large libraries have megabytes of strings.
+        foreach (var (address, (offset, size)) in places)
+        {
+            if (_window.Held(offset, size) is { } bytes)
+            {
+                parts[address] = bytes;
+            }
+        }
+
+        return parts;
     }
 
     // Where in the file the bytes of an address are, and how many of those that are wanted; -1 where nowhere.

@@ -13,6 +13,7 @@ internal sealed class ElfWindow
     public const int MaxHead = 8 << 20;
 
     private const int Chunk = 64 << 10;
+    private const int Large = 512 << 10;
 
     private readonly byte[] _passed = new byte[Chunk];
     private byte[] _head = new byte[Chunk];
@@ -40,9 +41,9 @@ internal sealed class ElfWindow
         }
 
         await HoldAsync((int)Math.Min(offset + count, MaxHead), cancel);
-        if (offset + count <= _held)
+        if (Held(offset, count) is { } held)
         {
-            return _head.AsMemory((int)offset, (int)count);
+            return held;
         }
 
         if (offset < _position)
@@ -63,6 +64,17 @@ internal sealed class ElfWindow
         return await FillAsync(bytes, cancel) ? bytes : null;
     }
 
+    /// <summary>The same, of what is held already; null where it is not. Good until the next call of <see cref="GetAsync"/>.</summary>
+    public ReadOnlyMemory<byte>? Held(long offset, long count)
+    {
+        if (offset < 0 || count < 0 || offset > _held - count)
+        {
+            return null;
+        }
+
+        return _head.AsMemory((int)offset, (int)count);
+    }
+
     // Once something behind it was read, the beginning grows no more.
     private async ValueTask HoldAsync(int count, CancellationToken cancel)
     {
@@ -70,7 +82,7 @@ internal sealed class ElfWindow
         {
             if (_held == _head.Length)
             {
-                Array.Resize(ref _head, Math.Min(MaxHead, _head.Length * 2));
+                Grow();
             }
 
             var part = Math.Min(Math.Min(Chunk, _head.Length - _held), count - _held);
@@ -81,6 +93,14 @@ internal sealed class ElfWindow
 
             _held += part;
         }
+    }
+
+    // To all of it at once where it is large: what is not written to takes no memory, what was outgrown does until it is collected.
+    private void Grow()
+    {
+        var larger = GC.AllocateUninitializedArray<byte>(_head.Length < Large ? _head.Length * 2 : MaxHead);
+        _head.AsSpan(0, _held).CopyTo(larger);
+        _head = larger;
     }
 
     private async ValueTask<bool> FillAsync(Memory<byte> bytes, CancellationToken cancel)

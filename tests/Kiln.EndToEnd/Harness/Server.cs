@@ -28,6 +28,9 @@ public class Server : IAsyncLifetime, IDisposable
     /// <summary>How the program is started.</summary>
     protected virtual IReadOnlyList<string> Program => _machine.Kiln;
 
+    /// <summary>Where it listens.</summary>
+    protected virtual string Urls => $"http://{Host}";
+
     /// <summary>What else is said to <c>kiln serve</c>.</summary>
     protected virtual IReadOnlyList<string> Options => [];
 
@@ -44,7 +47,7 @@ public class Server : IAsyncLifetime, IDisposable
     /// <summary>Starts the program; comes back when it answers.</summary>
     public async Task StartAsync()
     {
-        string[] serve = [.. Program, "serve", "--urls", $"http://{Host}", "--data", DataDirectory, .. Options];
+        string[] serve = [.. Program, "serve", "--urls", Urls, "--data", DataDirectory, .. Options];
         _process = Process.Start(_machine.AsUser(["sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", LogFile, .. serve]))!;
         _process.StandardInput.Close();
         var clock = Stopwatch.StartNew();

@@ -29,6 +29,11 @@ public sealed class FlattenVerdictTests
                 .Directory("usr/local/lib/python3.11", mode: 0x5fd, group: 50)
                 .Directory("var/cache/apt/archives/partial", mode: 0x1c0, owner: 42)
                 .Directory("tmp", mode: 0x3ff)
+                .Directory("var/cache/man/de", mode: 0x1ed, owner: 6, group: 12)
+                // Red Hat's, and what mmdebstrap leaves for a boot.
+                .Directory("usr/lib64", mode: 0x16d)
+                .Directory("root", mode: 0x168)
+                .Device("dev/null")
                 .WithCapability("usr/bin/ping")
         );
 
@@ -51,11 +56,36 @@ public sealed class FlattenVerdictTests
         );
         Assert.Equal("caution/allow", await VerdictAsync(t => t.Directory("usr/local/app", mode: 0x1e8, group: 1500)));
         Assert.Equal("allow/caution", await VerdictAsync(t => t.File("a", "x", mode: 0)));
-        Assert.Equal("allow/caution", await VerdictAsync(t => t.Device("dev/null")));
+        Assert.Equal("allow/caution", await VerdictAsync(t => t.Device("opt/null")));
+        Assert.Equal("allow/caution", await VerdictAsync(t => t.Directory("opt/x", mode: 0xc0)));
         Assert.Equal("caution/allow", await VerdictAsync(t => t.File("a", "x", owner: 70_000)));
         Assert.Equal("allow/allow", await VerdictAsync(t => t.File("a", "x", owner: 1000)));
         Assert.Equal("caution/allow", await VerdictAsync(t => t.File("a", "x", owner: 1000), user: "1000"));
         Assert.Equal("caution/caution", await VerdictAsync(t => t.File("usr/bin/su", "x", mode: 0x9ed, owner: 7)));
+    }
+
+    [Theory]
+    [InlineData("65534", "caution")]
+    [InlineData("nobody:nogroup", "caution")]
+    [InlineData("root:1000", "caution")]
+    [InlineData(":1000", "caution")]
+    [InlineData("0:0", "allow")]
+    [InlineData("root", "allow")]
+    [InlineData("", "allow")]
+    public async Task An_image_that_runs_as_somebody_does_not_start_where_there_is_one_id(
+        string user,
+        string ownership
+    ) => Assert.Equal($"{ownership}/allow", await VerdictAsync(t => t.File("a", "x"), user));
+
+    [Fact]
+    public async Task A_directory_of_a_daemon_says_that_something_becomes_that_user()
+    {
+        // As redis has it: started as root, it gives /data to redis and goes on as that.
+        Assert.Equal("caution/allow", await VerdictAsync(t => t.Directory("data", owner: 999, group: 999)));
+        // Of unpacked tars, people and no daemon.
+        Assert.Equal("allow/allow", await VerdictAsync(t => t.Directory("opt/tool-1.0", owner: 1000, group: 1000)));
+        Assert.Equal("allow/allow", await VerdictAsync(t => t.Directory("data", mode: 0x3ff, owner: 999, group: 999)));
+        Assert.Equal("allow/allow", await VerdictAsync(t => t.File("data", "x", owner: 999, group: 999)));
     }
 
     [Fact]
