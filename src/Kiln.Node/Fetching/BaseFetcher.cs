@@ -71,18 +71,54 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
         try
         {
             var layout = Path.Combine(home, "layout");
+            var config = await ConfigAsync(registry, layout, image, cancel);
+            // Before its layers, which may take minutes.
+            BasePlatform.Check(config, wanted);
             if (!File.Exists(Path.Combine(layout, "index.json")))
             {
                 await FillAsync(registry, layout, image, cancel);
             }
 
-            var config = await File.ReadAllBytesAsync(BlobPath(layout, info.Config!.Digest), cancel);
             var diffIds = wanted.IsSif ? [] : DiffIds(config, wanted.Written);
             return new FetchedBase(wanted, image.Manifest.Digest, layout, info.Layers, diffIds);
         }
         finally
         {
             gate.Release();
+        }
+    }
+
+    private static async Task<byte[]> ConfigAsync(
+        RegistryClient registry,
+        string layout,
+        ResolvedImage image,
+        CancellationToken cancel
+    )
+    {
+        if (image.Manifest.Info.Config is not { Size: <= MaxConfigBytes } config)
+        {
+            throw new FormatException(
+                $"{image.Reference} has no config of a usual size; it is not an image that can be built on"
+            );
+        }
+
+        await DownloadAsync(registry, layout, image, config, cancel);
+        return await File.ReadAllBytesAsync(BlobPath(layout, config.Digest), cancel);
+    }
+
+    private static async Task DownloadAsync(
+        RegistryClient registry,
+        string layout,
+        ResolvedImage image,
+        Descriptor blob,
+        CancellationToken cancel
+    )
+    {
+        var path = BlobPath(layout, blob.Digest);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        if (!File.Exists(path))
+        {
+            await registry.DownloadBlobAsync(RemoteRepository.Of(image.Reference), blob, path, cancel);
         }
     }
 
@@ -93,24 +129,10 @@ internal sealed class BaseFetcher(RegistryClient client, BaseShelf shelf, long m
         CancellationToken cancel
     )
     {
-        var info = image.Manifest.Info;
-        if (info.Config is not { Size: <= MaxConfigBytes })
-        {
-            throw new FormatException(
-                $"{image.Reference} has no config of a usual size; it is not an image that can be built on"
-            );
-        }
-
-        var repository = RemoteRepository.Of(image.Reference);
         Directory.CreateDirectory(Path.GetDirectoryName(BlobPath(layout, image.Manifest.Digest))!);
-        foreach (var blob in info.Layers.Prepend(info.Config))
+        foreach (var blob in image.Manifest.Info.Layers)
         {
-            var path = BlobPath(layout, blob.Digest);
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            if (!File.Exists(path))
-            {
-                await registry.DownloadBlobAsync(repository, blob, path, cancel);
-            }
+            await DownloadAsync(registry, layout, image, blob, cancel);
         }
 
         var entry = await UsableAsync(layout, image.Manifest, cancel) with

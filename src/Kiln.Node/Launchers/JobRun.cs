@@ -28,6 +28,11 @@ public sealed partial class JobRun(JobHandover handover, Func<string, string?> v
     public async Task RunAsync(CancellationToken timeUp, CancellationToken stop)
     {
         var root = handover.Scratch ?? variable("TMPDIR") ?? Path.GetTempPath();
+        if (handover.Scratch is not null)
+        {
+            JobScratch.MakeRoot(root);
+        }
+
         // Jobs' names are seen by everybody: a name that follows from one could be taken by others before the job begins.
         var name = $"{Prefix}{handover.Lease.Id}-{RandomNumberGenerator.GetHexString(12, lowercase: true)}";
         using var scratch = new JobScratch(root, name);

@@ -10,6 +10,9 @@ namespace Kiln.Node.Launchers;
 internal sealed class JobScratch : IDisposable
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    // What /tmp has: jobs of other accounts may come here too, and each removes its own only.
+    private const UnixFileMode Everybody = (UnixFileMode)0b001_111_111_111;
     private readonly string _lock;
     private readonly FileStream _held;
 
@@ -40,6 +43,34 @@ internal sealed class JobScratch : IDisposable
     }
 
     public string Directory { get; }
+
+    /// <summary>Makes the place that an operator named, where the directory that it is to be in is there.</summary>
+    /// <exception cref="IOException">It is not there, and cannot be made.</exception>
+    public static void MakeRoot(string root)
+    {
+        if (System.IO.Directory.Exists(root))
+        {
+            return;
+        }
+
+        try
+        {
+            Posix.MakeDirectory(root, Everybody);
+            // The mask of this process has taken from it.
+            File.SetUnixFileMode(root, Everybody);
+        }
+        catch (IOException) when (System.IO.Directory.Exists(root))
+        {
+            // Another job has made it meanwhile.
+        }
+        catch (IOException e)
+        {
+            throw new IOException(
+                $"the scratch directory {root} is not there on {Environment.MachineName}, and cannot be made: {e.InnerException?.Message ?? e.Message} (scratch in node.yaml)",
+                e
+            );
+        }
+    }
 
     /// <summary>What killed jobs of this user have left in <paramref name="root"/>; each is this job's to remove.</summary>
     public static IEnumerable<string> Left(string root, string prefix)

@@ -111,6 +111,33 @@ public sealed class LaunchTests : IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(_folder));
     }
 
+    [Fact]
+    public async Task A_scratch_that_is_not_there_is_made_for_all_or_the_job_says_what_is_wrong()
+    {
+        var there = Path.Combine(_folder, "local");
+        JobScratch.MakeRoot(there);
+        JobScratch.MakeRoot(there);
+        Assert.Equal((UnixFileMode)0b001_111_111_111, File.GetUnixFileMode(there));
+        using var mine = new JobScratch(there, "kiln-job-1");
+
+        var missing = Path.Combine(_folder, "no-disk", "kiln");
+        var job = new JobRun(
+            Handover(NodeSamples.Lease) with
+            {
+                Scratch = missing,
+            },
+            _ => null,
+            TimeProvider.System,
+            NullLogger.Instance
+        );
+        var e = await Assert.ThrowsAsync<IOException>(() => job.RunAsync(Cancel, Cancel));
+        Assert.StartsWith(
+            $"the scratch directory {missing} is not there on {Environment.MachineName}, and cannot be made",
+            e.Message,
+            StringComparison.Ordinal
+        );
+    }
+
     [Theory]
     [InlineData("gone", "linux/amd64")]
     [InlineData("t", "linux/arm64")]
