@@ -37,7 +37,9 @@ internal sealed class JobScratch : IDisposable
         }
         catch
         {
-            Dispose();
+            // What is there is somebody else's.
+            File.Delete(_lock);
+            _held.Dispose();
             throw;
         }
     }
@@ -90,8 +92,13 @@ internal sealed class JobScratch : IDisposable
 
             using (held)
             {
-                yield return file[..^".lock".Length];
-                Unlock(file);
+                var left = file[..^".lock".Length];
+                yield return left;
+                // What could not be removed whole is the next job's.
+                if (!Path.Exists(left))
+                {
+                    Unlock(file);
+                }
             }
         }
     }
@@ -110,7 +117,12 @@ internal sealed class JobScratch : IDisposable
 
     public void Dispose()
     {
-        File.Delete(_lock);
+        // Without its lock nobody would ever remove what is left.
+        if (!Path.Exists(Directory))
+        {
+            File.Delete(_lock);
+        }
+
         _held.Dispose();
     }
 }

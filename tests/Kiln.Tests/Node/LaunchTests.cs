@@ -84,6 +84,24 @@ public sealed class LaunchTests : IDisposable
     }
 
     [Fact]
+    public void What_a_job_could_not_remove_is_found_by_those_after_it_until_it_is_gone()
+    {
+        var place = Path.Combine(_folder, "kiln-job-1");
+        using (new JobScratch(_folder, "kiln-job-1"))
+        {
+            Assert.Empty(JobScratch.Left(_folder, "kiln-job-"));
+        }
+
+        Assert.Equal([place], JobScratch.Left(_folder, "kiln-job-"));
+        foreach (var left in JobScratch.Left(_folder, "kiln-job-"))
+        {
+            Directory.Delete(left);
+        }
+
+        Assert.Empty(Directory.GetFileSystemEntries(_folder));
+    }
+
+    [Fact]
     public async Task A_job_does_not_use_a_name_that_others_on_its_machine_can_guess()
     {
         File.WriteAllText(Path.Combine(_folder, "kiln-job-l1.lock"), "");
