@@ -96,6 +96,8 @@ internal sealed class TerminalView : IProgressView
             }
         });
 
+    public void Ended(JobTask task) => Redraw(_ => Of(task).Done = true);
+
     public void Finished(Job job) =>
         Redraw(lines =>
         {
@@ -155,7 +157,7 @@ internal sealed class TerminalView : IProgressView
         return view;
     }
 
-    private string Prefix(TaskView view) => _tasks.Count > 1 ? $"{view.Task.Platform} " : "";
+    private string Prefix(TaskView view) => TaskText.Prefix(view.Task, _tasks.Count > 1);
 
     /// <summary>Changes something under the lock, prints the lines that stay, and draws the live part anew.</summary>
     private void Redraw(Action<List<string>> change)
