@@ -5,7 +5,7 @@ using Kiln.Client.Builds;
 namespace Kiln.Cli.Progress;
 
 /// <summary>Follows all tasks of a job to its end, and shows them.</summary>
-internal sealed class JobFollower(BuildClient builds, JobAddress address, IProgressView view)
+internal sealed class JobFollower(PatientBuilds builds, JobAddress address, IProgressView view)
 {
     private static readonly TimeSpan Wait = TimeSpan.FromSeconds(30);
 
@@ -85,7 +85,7 @@ internal sealed class JobFollower(BuildClient builds, JobAddress address, IProgr
 
     private async Task ReadAsync(JobTask task, ChannelWriter<Action> shows, CancellationToken cancel)
     {
-        await foreach (var happened in builds.FollowAsync(address, task.Id, 0, cancel))
+        await foreach (var happened in builds.FollowAsync(address, task.Id, cancel))
         {
             await shows.WriteAsync(() => Show(task, happened), cancel);
         }

@@ -39,7 +39,7 @@ internal sealed class TerminalView : IProgressView
     private readonly Dictionary<string, TaskView> _tasks = [];
     private readonly DateTimeOffset _begin;
     private int _height;
-    private bool _paused;
+    private int _pauses;
 
     public TerminalView(Shell shell)
     {
@@ -120,7 +120,7 @@ internal sealed class TerminalView : IProgressView
         lock (_lock)
         {
             Draw([], erase: true);
-            _paused = true;
+            _pauses++;
         }
 
         return new Resume(this);
@@ -132,7 +132,7 @@ internal sealed class TerminalView : IProgressView
         lock (_lock)
         {
             Draw([], erase: true);
-            _paused = true;
+            _pauses++;
         }
     }
 
@@ -142,7 +142,7 @@ internal sealed class TerminalView : IProgressView
         {
             lock (view._lock)
             {
-                view._paused = false;
+                view._pauses--;
             }
         }
     }
@@ -166,7 +166,7 @@ internal sealed class TerminalView : IProgressView
         {
             var lines = new List<string>();
             change(lines);
-            if (_paused)
+            if (_pauses > 0)
             {
                 // Nothing of what stays may be lost behind a question.
                 lines.ForEach(_writer.WriteLine);

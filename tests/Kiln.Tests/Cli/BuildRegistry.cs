@@ -11,6 +11,9 @@ internal sealed class BuildRegistry : IAsyncDisposable
     private const string Info =
         """{"categories":[],"recipes":[],"platforms":["linux/amd64"],"outputs":[],"trigger":{"onPush":"on"},"limits":{"maxWaitSeconds":50,"maxJobSeconds":9,"maxQueueSeconds":9,"maxContextBytes":1000000,"maxInlineRecipeBytes":9,"maxLogBytes":9},"engines":[],"networks":[]}""";
 
+    /// <summary>Set on a request for a log that gets no end.</summary>
+    public const string Cut = "cut";
+
     private readonly TestRegistry _registry;
     private readonly StringWriter _out = new();
     private readonly StringWriter _error = new();
@@ -85,7 +88,10 @@ internal sealed class BuildRegistry : IAsyncDisposable
         {
             http.Response.ContentType = "text/event-stream";
             await Log(http, http.Request.Query["task"].ToString());
-            await EventAsync(http, "end", []);
+            if (!http.Items.ContainsKey(Cut))
+            {
+                await EventAsync(http, "end", []);
+            }
         }
         else if (path.EndsWith("/jobs", StringComparison.Ordinal) && http.Request.Method == "GET")
         {

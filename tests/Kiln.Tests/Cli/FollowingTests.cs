@@ -63,4 +63,71 @@ public sealed class FollowingTests : IAsyncLifetime
 
         Assert.Contains("linux/amd64 (oci, sif, squashfs)", _registry.Out);
     }
+
+    [Theory]
+    [InlineData("build", true)]
+    [InlineData("build", false)]
+    [InlineData("logs", true)]
+    [InlineData("logs", false)]
+    public async Task A_registry_that_is_away_for_a_while_is_waited_for(string verb, bool comesBack)
+    {
+        var (isAway, refused) = (false, 0);
+        _registry.Time = new FastTime(100);
+        _registry.Intercept = http =>
+        {
+            // More than one call tries by itself.
+            if (!isAway || (comesBack && refused == 12))
+            {
+                return false;
+            }
+
+            refused++;
+            http.Abort();
+            return true;
+        };
+        _registry.Log = async (http, _) =>
+        {
+            if (http.Request.Headers["Last-Event-ID"] == "4")
+            {
+                _registry.Job = ("succeeded", [Task("t1", state: "succeeded")]);
+                await EventAsync(http, "log", new JsonObject { ["text"] = "two\n" }, 8);
+                return;
+            }
+
+            await EventAsync(http, "log", new JsonObject { ["text"] = "one\n" }, 4);
+            // The stream stops here, and is not at its end.
+            http.Items[Cut] = isAway = true;
+        };
+
+        var code =
+            verb == "build"
+                ? await _registry.BuildAsync()
+                : await _registry.RunAsync("logs", "-f", $"{_registry.Host}/a", "j1");
+
+        var text = _registry.Out + _registry.Error;
+        Assert.Equal(comesBack ? ExitCodes.Ok : ExitCodes.NotPossible, code);
+        Assert.Single(text.Split('\n'), line => line.EndsWith("Trying again for 2 minutes", StringComparison.Ordinal));
+        Assert.Equal((1, comesBack ? 1 : 0), (text.Split("one\n").Length - 1, text.Split("two\n").Length - 1));
+        Assert.Equal(verb == "build" && !comesBack, text.Contains("may go on without us", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Nobody_waits_for_a_registry_that_never_answered()
+    {
+        Assert.Equal(ExitCodes.NotPossible, await _registry.RunAsync("logs", "-f", "127.0.0.1:1/a", "j1"));
+        Assert.DoesNotContain("Trying again", _registry.Error, StringComparison.Ordinal);
+    }
+
+    /// <summary>Time that passes so many times as fast.</summary>
+    private sealed class FastTime(int speed) : TimeProvider
+    {
+        private readonly DateTimeOffset _begin = System.GetUtcNow();
+
+        public override DateTimeOffset GetUtcNow() => _begin + (System.GetUtcNow() - _begin) * speed;
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period) =>
+            System.CreateTimer(callback, state, Fast(dueTime), Fast(period));
+
+        private TimeSpan Fast(TimeSpan time) => time > TimeSpan.Zero ? time / speed : time;
+    }
 }
