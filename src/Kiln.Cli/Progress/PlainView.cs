@@ -26,7 +26,7 @@ internal sealed class PlainView(TextWriter writer) : IProgressView
 
     public void State(JobTask task, TaskProgress progress)
     {
-        Phase(task, progress.Phase ?? progress.State);
+        Phase(task, TaskText.Phase(progress));
         foreach (var (step, _) in Of(task).Steps.Update(progress.Steps))
         {
             writer.WriteLine($"{Prefix(task)}#{step.Number} {StepTracker.Text(step)}");
@@ -36,7 +36,7 @@ internal sealed class PlainView(TextWriter writer) : IProgressView
     public void Ended(JobTask task)
     {
         Rest(task);
-        Phase(task, task.State);
+        Phase(task, TerminalText.Escape(task.State));
     }
 
     public void Finished(Job job)
@@ -56,7 +56,7 @@ internal sealed class PlainView(TextWriter writer) : IProgressView
         if (_phases.GetValueOrDefault(task.Id) != phase)
         {
             _phases[task.Id] = phase;
-            writer.WriteLine($"{Prefix(task)}{TerminalText.Escape(phase)}");
+            writer.WriteLine($"{Prefix(task)}{phase}");
         }
     }
 

@@ -1,4 +1,5 @@
 using Kiln.BuildSpec;
+using Kiln.Client.Builds;
 
 namespace Kiln.Cli.Progress;
 
@@ -12,6 +13,21 @@ internal static class TaskText
     /// <summary>What goes before its lines; a job's only image needs no name.</summary>
     public static string Prefix(JobTask task, bool several) =>
         several || task.Format != BuildOutput.Oci ? $"{Name(task)} " : "";
+
+    /// <summary>
+    /// Its phase, and what that is at: <c>scheduled: Slurm job 4711 waits: Resources</c>. Steps have lines of their own.
+    /// One line, safe to show.
+    /// </summary>
+    public static string Phase(TaskProgress progress)
+    {
+        var phase = progress.Phase ?? progress.State;
+        var said =
+            progress.Steps is { Count: > 0 } && progress.Phase != BuildPhases.Scheduled ? null : progress.Progress;
+        return TerminalText
+            .Escape(string.IsNullOrWhiteSpace(said) ? phase : $"{phase}: {said}")
+            .Replace('\n', ' ')
+            .Replace('\t', ' ');
+    }
 
     /// <summary>All of a job's, each machine once: <c>linux/amd64 (oci, sif),linux/arm64</c>.</summary>
     public static string Names(IEnumerable<JobTask> tasks) =>

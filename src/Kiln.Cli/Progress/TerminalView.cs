@@ -79,7 +79,7 @@ internal sealed class TerminalView : IProgressView
         Redraw(lines =>
         {
             var view = Of(task);
-            view.Phase = TerminalText.Escape(progress.Phase ?? progress.State);
+            view.Phase = TaskText.Phase(progress);
             view.Done = progress.Done;
             foreach (var (step, ended) in view.Steps.Update(progress.Steps))
             {

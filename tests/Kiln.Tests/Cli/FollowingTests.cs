@@ -54,6 +54,73 @@ public sealed class FollowingTests : IAsyncLifetime
         }
     }
 
+    [Theory]
+    [InlineData("plain")]
+    [InlineData("tty")]
+    public async Task Why_a_build_waits_is_shown_once(string progress)
+    {
+        _registry.Log = async (http, _) =>
+        {
+            foreach (var reason in new[] { "Resources", "Resources", "Priority" })
+            {
+                await EventAsync(
+                    http,
+                    "state",
+                    new JsonObject
+                    {
+                        ["state"] = "running",
+                        ["done"] = false,
+                        ["phase"] = "scheduled",
+                        ["progress"] = $"Slurm job 4711 waits: {reason}",
+                    }
+                );
+            }
+
+            await EventAsync(
+                http,
+                "state",
+                new JsonObject
+                {
+                    ["state"] = "running",
+                    ["done"] = false,
+                    ["phase"] = "building",
+                    ["progress"] = "step 1/2: RUN make",
+                    ["steps"] = new JsonArray(
+                        new JsonObject
+                        {
+                            ["number"] = 1,
+                            ["total"] = 2,
+                            ["text"] = "RUN make",
+                        }
+                    ),
+                }
+            );
+            _registry.Job = ("succeeded", [Task("t1", state: "succeeded")]);
+        };
+
+        Assert.Equal(0, await _registry.BuildAsync("--progress", progress));
+
+        if (progress == "plain")
+        {
+            Assert.StartsWith(
+                """
+                job a j1
+                scheduled: Slurm job 4711 waits: Resources
+                scheduled: Slurm job 4711 waits: Priority
+                building
+                #1 [1/2] RUN make
+                succeeded
+
+                """,
+                _registry.Error
+            );
+        }
+        else
+        {
+            Assert.Contains("scheduled: Slurm job 4711 waits: Resources", _registry.Error);
+        }
+    }
+
     [Fact]
     public async Task Jobs_are_listed_with_their_formats()
     {
