@@ -15,6 +15,9 @@ internal interface IProgressView : IDisposable
     /// <summary>A task's new state, phase or steps.</summary>
     void State(JobTask task, TaskProgress progress);
 
+    /// <summary>A task ended, as it says of itself, and all of its log has come.</summary>
+    void Ended(JobTask task);
+
     /// <summary>The job ended.</summary>
     void Finished(Job job);
 

@@ -5,7 +5,7 @@ using Kiln.Client.Builds;
 namespace Kiln.Cli.Progress;
 
 /// <summary>Follows all tasks of a job to its end, and shows them.</summary>
-internal sealed class JobFollower(BuildClient builds, JobAddress address, IProgressView view)
+internal sealed class JobFollower(PatientBuilds builds, JobAddress address, IProgressView view)
 {
     private static readonly TimeSpan Wait = TimeSpan.FromSeconds(30);
 
@@ -15,31 +15,80 @@ internal sealed class JobFollower(BuildClient builds, JobAddress address, IProgr
         if (!job.Done)
         {
             using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-            var events = Channel.CreateBounded<(JobTask Task, JobEvent Event)>(256);
-            var readers = job.Tasks.Select(task => ReadAsync(task, events.Writer, stop.Token)).ToList();
-            var all = CompleteAsync(readers, events.Writer);
+            var shows = Channel.CreateBounded<Action>(256);
+            var reading = ReadAllAsync(job, shows.Writer, stop.Token);
             try
             {
-                await foreach (var (task, happened) in events.Reader.ReadAllAsync(cancel))
+                await foreach (var show in shows.Reader.ReadAllAsync(cancel))
                 {
-                    Show(task, happened);
+                    show();
                 }
             }
             finally
             {
                 await stop.CancelAsync();
-                await all;
+                await reading.ContinueWith(_ => { }, CancellationToken.None, default, TaskScheduler.Default);
             }
-        }
 
-        // The streams tell of the tasks; the job itself ends when its tags are written.
-        while (!job.Done)
-        {
-            job = await builds.GetAsync(address, Wait, cancel);
+            job = await reading;
         }
 
         view.Finished(job);
         return job;
+    }
+
+    /// <summary>Reads the tasks, also those that come later: what is made of an image is known when that is there.</summary>
+    private async Task<Job> ReadAllAsync(Job job, ChannelWriter<Action> shows, CancellationToken cancel)
+    {
+        try
+        {
+            var known = new HashSet<string>(StringComparer.Ordinal);
+            var readers = new Dictionary<Task, string>();
+            while (true)
+            {
+                foreach (var task in job.Tasks.Where(task => known.Add(task.Id)))
+                {
+                    readers.Add(ReadAsync(task, shows, cancel), task.Id);
+                }
+
+                if (readers.Count == 0)
+                {
+                    if (job.Done)
+                    {
+                        shows.TryComplete();
+                        return job;
+                    }
+
+                    // The job itself ends when its tags are written.
+                    job = await builds.FindNewerAsync(address, job.Revision, Wait, cancel) ?? job;
+                    continue;
+                }
+
+                var ended = await Task.WhenAny(readers.Keys);
+                // The first failure ends the following.
+                await ended;
+                readers.Remove(ended, out var id);
+                job = await builds.GetAsync(address, TimeSpan.Zero, cancel);
+                if (job.Tasks.FirstOrDefault(task => task.Id == id) is { } last && BuildStates.IsDone(last.State))
+                {
+                    await shows.WriteAsync(() => view.Ended(last), cancel);
+                }
+            }
+        }
+        catch (Exception e)
+        {
+            // Whoever shows learns it when all that came before is shown.
+            shows.TryComplete(e);
+            throw;
+        }
+    }
+
+    private async Task ReadAsync(JobTask task, ChannelWriter<Action> shows, CancellationToken cancel)
+    {
+        await foreach (var happened in builds.FollowAsync(address, task.Id, cancel))
+        {
+            await shows.WriteAsync(() => Show(task, happened), cancel);
+        }
     }
 
     private void Show(JobTask task, JobEvent happened)
@@ -53,36 +102,5 @@ internal sealed class JobFollower(BuildClient builds, JobAddress address, IProgr
                 view.State(task, state.Progress);
                 break;
         }
-    }
-
-    private async Task ReadAsync(
-        JobTask task,
-        ChannelWriter<(JobTask Task, JobEvent Event)> events,
-        CancellationToken cancel
-    )
-    {
-        await foreach (var happened in builds.FollowAsync(address, task.Id, 0, cancel))
-        {
-            await events.WriteAsync((task, happened), cancel);
-        }
-    }
-
-    // The first failure ends the following; it is told through the channel.
-    private static async Task CompleteAsync(List<Task> readers, ChannelWriter<(JobTask Task, JobEvent Event)> events)
-    {
-        Exception? failure = null;
-        try
-        {
-            await foreach (var reader in Task.WhenEach(readers))
-            {
-                await reader;
-            }
-        }
-        catch (Exception e)
-        {
-            failure = e;
-        }
-
-        events.TryComplete(failure);
     }
 }

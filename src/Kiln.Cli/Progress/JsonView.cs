@@ -55,6 +55,11 @@ internal sealed class JsonView(TextWriter writer) : IProgressView
         }
     }
 
+    public void Ended(JobTask task)
+    {
+        // The job says it, which is the last line.
+    }
+
     public void Finished(Job job) =>
         Line(
             "job",

@@ -26,27 +26,24 @@ internal sealed class PlainView(TextWriter writer) : IProgressView
 
     public void State(JobTask task, TaskProgress progress)
     {
-        var phase = progress.Phase ?? progress.State;
-        if (_phases.GetValueOrDefault(task.Id) != phase)
-        {
-            _phases[task.Id] = phase;
-            writer.WriteLine($"{Prefix(task)}{TerminalText.Escape(phase)}");
-        }
-
+        Phase(task, TaskText.Phase(progress));
         foreach (var (step, _) in Of(task).Steps.Update(progress.Steps))
         {
             writer.WriteLine($"{Prefix(task)}#{step.Number} {StepTracker.Text(step)}");
         }
     }
 
+    public void Ended(JobTask task)
+    {
+        Rest(task);
+        Phase(task, TerminalText.Escape(task.State));
+    }
+
     public void Finished(Job job)
     {
         foreach (var task in job.Tasks)
         {
-            if (Of(task).Lines.Rest() is { } rest)
-            {
-                writer.WriteLine($"    {Prefix(task)}{rest}");
-            }
+            Rest(task);
         }
     }
 
@@ -54,7 +51,24 @@ internal sealed class PlainView(TextWriter writer) : IProgressView
 
     public void Dispose() => writer.Flush();
 
-    private string Prefix(JobTask task) => _several ? $"{task.Platform} " : "";
+    private void Phase(JobTask task, string phase)
+    {
+        if (_phases.GetValueOrDefault(task.Id) != phase)
+        {
+            _phases[task.Id] = phase;
+            writer.WriteLine($"{Prefix(task)}{phase}");
+        }
+    }
+
+    private void Rest(JobTask task)
+    {
+        if (Of(task).Lines.Rest() is { } rest)
+        {
+            writer.WriteLine($"    {Prefix(task)}{rest}");
+        }
+    }
+
+    private string Prefix(JobTask task) => TaskText.Prefix(task, _several);
 
     private (LogLines Lines, StepTracker Steps) Of(JobTask task)
     {

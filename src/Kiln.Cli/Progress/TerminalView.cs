@@ -39,7 +39,7 @@ internal sealed class TerminalView : IProgressView
     private readonly Dictionary<string, TaskView> _tasks = [];
     private readonly DateTimeOffset _begin;
     private int _height;
-    private bool _paused;
+    private int _pauses;
 
     public TerminalView(Shell shell)
     {
@@ -79,7 +79,7 @@ internal sealed class TerminalView : IProgressView
         Redraw(lines =>
         {
             var view = Of(task);
-            view.Phase = TerminalText.Escape(progress.Phase ?? progress.State);
+            view.Phase = TaskText.Phase(progress);
             view.Done = progress.Done;
             foreach (var (step, ended) in view.Steps.Update(progress.Steps))
             {
@@ -95,6 +95,8 @@ internal sealed class TerminalView : IProgressView
                 }
             }
         });
+
+    public void Ended(JobTask task) => Redraw(_ => Of(task).Done = true);
 
     public void Finished(Job job) =>
         Redraw(lines =>
@@ -118,7 +120,7 @@ internal sealed class TerminalView : IProgressView
         lock (_lock)
         {
             Draw([], erase: true);
-            _paused = true;
+            _pauses++;
         }
 
         return new Resume(this);
@@ -130,7 +132,7 @@ internal sealed class TerminalView : IProgressView
         lock (_lock)
         {
             Draw([], erase: true);
-            _paused = true;
+            _pauses++;
         }
     }
 
@@ -140,7 +142,7 @@ internal sealed class TerminalView : IProgressView
         {
             lock (view._lock)
             {
-                view._paused = false;
+                view._pauses--;
             }
         }
     }
@@ -155,7 +157,7 @@ internal sealed class TerminalView : IProgressView
         return view;
     }
 
-    private string Prefix(TaskView view) => _tasks.Count > 1 ? $"{view.Task.Platform} " : "";
+    private string Prefix(TaskView view) => TaskText.Prefix(view.Task, _tasks.Count > 1);
 
     /// <summary>Changes something under the lock, prints the lines that stay, and draws the live part anew.</summary>
     private void Redraw(Action<List<string>> change)
@@ -164,7 +166,7 @@ internal sealed class TerminalView : IProgressView
         {
             var lines = new List<string>();
             change(lines);
-            if (_paused)
+            if (_pauses > 0)
             {
                 // Nothing of what stays may be lost behind a question.
                 lines.ForEach(_writer.WriteLine);

@@ -80,7 +80,11 @@ internal sealed class BestImage(RegistryClient registry, Shell shell)
         var entry = manifest.Descriptor with { Platform = ImageConfig.Read(bytes.ToArray()).Platform };
         if (ImageChoice.Rank([entry], platform, null) is not [{ Fit: ImageFit.Runs }])
         {
-            throw CommandFailure.Usage($"{reference} is for {entry.Platform}, and this is {machine}");
+            throw CommandFailure.Usage(
+                entry.Platform is { Os: "" } or { Architecture: "" }
+                    ? $"{reference} does not say which machine it is for, and is no file that Kiln makes"
+                    : $"{reference} is for {entry.Platform}, and this is {machine}"
+            );
         }
     }
 

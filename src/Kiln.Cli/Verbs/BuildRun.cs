@@ -41,7 +41,8 @@ internal sealed class BuildRun(BuildSettings settings, Connection connection, Sh
         view.Accepted(job);
         try
         {
-            var following = new JobFollower(connection.Builds, address, view).FollowAsync(job, cancel);
+            var patient = new PatientBuilds(connection.Builds, shell.Time, Say, answered: true);
+            var following = new JobFollower(patient, address, view).FollowAsync(job, cancel);
             var question = new CancelQuestion(shell, view, connection.Builds, address);
             return await question.WatchAsync(following, interrupts, cancel);
         }
@@ -49,6 +50,12 @@ internal sealed class BuildRun(BuildSettings settings, Connection connection, Sh
         {
             var (code, message) = Failures.Explain(e);
             throw new CommandFailure(code, $"{message}. The build may go on without us: kiln logs -f {address}");
+        }
+
+        void Say(string sentence)
+        {
+            using var paused = view.Pause();
+            shell.Error.WriteLine(sentence);
         }
     }
 

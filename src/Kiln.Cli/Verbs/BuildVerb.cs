@@ -92,8 +92,8 @@ internal sealed class BuildVerb
             Tags = [.. parsed.GetRequiredValue(_tags).Select(t => References.Target(t, shell))],
             File = parsed.GetValue(_recipe.File),
             Context = parsed.GetValue(_recipe.Context),
-            Args = RecipeOptions.Pairs(parsed.GetValue(_recipe.Args), "--build-arg", shell),
-            Labels = RecipeOptions.Pairs(parsed.GetValue(_recipe.Labels), "--label", shell),
+            Args = RecipeOptions.Pairs(parsed.GetValue(_recipe.Args), "--build-arg", shell.Variable),
+            Labels = RecipeOptions.Pairs(parsed.GetValue(_recipe.Labels), "--label"),
             Targets = RecipeDefaults.Targets(
                 RecipeOptions.PlatformsOf(parsed.GetValue(_recipe.Platforms)).Select(p => p.ToString()),
                 RecipeOptions.MicroarchitecturesOf(parsed.GetValue(_recipe.Microarchitectures))

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Kiln.BuildSpec;
+using Kiln.Cli.Progress;
 
 namespace Kiln.Cli.Verbs;
 
@@ -78,7 +79,7 @@ internal static class JobsVerb
                     Sizes.Text(shell.Time.GetUtcNow() - job.Created) + " ago",
                     job.Started is { } started ? Sizes.Text((job.Finished ?? shell.Time.GetUtcNow()) - started) : "",
                     string.Join(',', job.Tags),
-                    string.Join(',', job.Tasks.Select(t => t.Platform)),
+                    TaskText.Names(job.Tasks),
                 ]
         );
         Columns.Write(

@@ -59,9 +59,10 @@ internal static class LogsVerb
         CancellationToken cancel
     )
     {
+        var patient = new PatientBuilds(builds, shell.Time, shell.Error.WriteLine, answered: false);
         using (var writer = new LogWriter(shell.Out))
         {
-            await foreach (var happened in builds.FollowAsync(address, task, 0, cancel))
+            await foreach (var happened in patient.FollowAsync(address, task, cancel))
             {
                 if (happened is LogEvent log)
                 {
@@ -70,7 +71,7 @@ internal static class LogsVerb
             }
         }
 
-        var job = await builds.GetAsync(address, TimeSpan.FromSeconds(30), cancel);
+        var job = await patient.GetAsync(address, TimeSpan.FromSeconds(30), cancel);
         if (!job.Done || job.State == BuildSpec.BuildStates.Succeeded)
         {
             return ExitCodes.Ok;

@@ -83,12 +83,12 @@ internal static class PushVerb
         );
         Add(RecipeAnnotations.Target, parsed.GetValue(recipe.TargetStage));
         Add(RecipeAnnotations.Timeout, parsed.GetValue(recipe.Timeout)?.ToString());
-        foreach (var (key, value) in RecipeOptions.Pairs(parsed.GetValue(recipe.Args), "--build-arg", shell))
+        foreach (var (key, value) in RecipeOptions.Pairs(parsed.GetValue(recipe.Args), "--build-arg", shell.Variable))
         {
             annotations[RecipeAnnotations.ArgPrefix + key] = value;
         }
 
-        foreach (var (key, value) in RecipeOptions.Pairs(parsed.GetValue(recipe.Labels), "--label", shell))
+        foreach (var (key, value) in RecipeOptions.Pairs(parsed.GetValue(recipe.Labels), "--label"))
         {
             annotations[RecipeAnnotations.LabelPrefix + key] = value;
         }

@@ -63,20 +63,32 @@ internal sealed class RecipeOptions
         command.Add(Context);
     }
 
-    /// <summary>Reads <c>KEY=VALUE</c> words; with a key alone the value comes from the environment, as in docker.</summary>
-    public static Dictionary<string, string> Pairs(IEnumerable<string>? words, string option, Shell shell)
+    /// <summary>Reads <c>KEY=VALUE</c> words.</summary>
+    /// <param name="words">As they were typed.</param>
+    /// <param name="option">Before each.</param>
+    /// <param name="variable">Where the value of a key alone comes from; null where it has to be said.</param>
+    public static Dictionary<string, string> Pairs(
+        IEnumerable<string>? words,
+        string option,
+        Func<string, string?>? variable = null
+    )
     {
         var pairs = new Dictionary<string, string>();
         foreach (var word in words ?? [])
         {
             var equals = word.IndexOf('=', StringComparison.Ordinal);
             var key = equals < 0 ? word : word[..equals];
-            var value = equals < 0 ? shell.Variable(word) : word[(equals + 1)..];
             if (key.Length == 0)
             {
                 throw CommandFailure.Usage($"{option} '{word}' has no key; write {option} KEY=VALUE");
             }
 
+            if (equals < 0 && variable is null)
+            {
+                throw CommandFailure.Usage($"{option} '{word}' has no value; write {option} {word}=VALUE");
+            }
+
+            var value = equals < 0 ? variable?.Invoke(word) : word[(equals + 1)..];
             if (value is not null)
             {
                 pairs[key] = value;

@@ -138,7 +138,7 @@ internal sealed class RequestOptions
             Gpus = parsed.GetValue(_gpus),
         };
         var asked = resources.List().Any(r => r.Value is not null);
-        var backend = RecipeOptions.Pairs(parsed.GetValue(_backend), "--backend", shell);
+        var backend = RecipeOptions.Pairs(parsed.GetValue(_backend), "--backend");
         var outputs = parsed
             .GetValue(_output)
             ?.SelectMany(o => o.Split(',', StringSplitOptions.RemoveEmptyEntries))

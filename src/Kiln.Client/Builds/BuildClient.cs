@@ -73,6 +73,26 @@ public sealed partial class BuildClient(RegistryClient registry)
         );
     }
 
+    /// <summary>A job as soon as it is another than at a revision; null where it stays the same for <paramref name="wait"/>.</summary>
+    public async Task<Job?> FindNewerAsync(JobAddress job, int revision, TimeSpan wait, CancellationToken cancel)
+    {
+        var call = CallOf(job, HttpMethod.Get, "", $"asking for job {job.Id} of {job.Repository}");
+        call = call with
+        {
+            Headers =
+            [
+                .. call.Headers,
+                ("Prefer", $"wait={(int)wait.TotalSeconds}"),
+                ("If-None-Match", $"W/\"{revision}\""),
+            ],
+            Expected = [304],
+        };
+        var (response, body) = await _transport.SendAndReadAsync(call, MaxAnswerBytes, cancel);
+        return response.StatusCode == HttpStatusCode.NotModified
+            ? null
+            : Parse(body, BuildJson.Default.Job, call.Action);
+    }
+
     /// <summary>Jobs of a repository, newest first, at most <paramref name="limit"/>.</summary>
     /// <param name="repository">Whose jobs.</param>
     /// <param name="state">Only those in this state; null for all.</param>

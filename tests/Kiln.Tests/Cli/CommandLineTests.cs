@@ -147,6 +147,9 @@ public sealed class CommandLineTests : IAsyncLifetime
     [InlineData("build", "-t", "HOST/a:1", "--secret", "nonsense")]
     [InlineData("build", "-t", "HOST/a:1", "--memory", "lots")]
     [InlineData("build", "-t", "HOST/a:1", "--backend", "=long")]
+    [InlineData("build", "-t", "HOST/a:1", "--backend", "partition", "CONTEXT")]
+    [InlineData("build", "-t", "HOST/a:1", "--label", "nolabel", "CONTEXT")]
+    [InlineData("push", "HOST/a:1.recipe", "--label", "nolabel", "CONTEXT")]
     [InlineData("build", "-t", "HOST/a:1", "--cache", "sometimes")]
     [InlineData("build", "-t", "HOST/a:1", "--no-cache", "--cache", "reuse")]
     [InlineData("build", "-t", "HOST/a:1", "--no-cache", "--max-age", "60")]
@@ -163,7 +166,9 @@ public sealed class CommandLineTests : IAsyncLifetime
     {
         Builds("succeeded", "null");
 
-        var code = await RunAsync([.. arguments.Select(a => a.Replace("HOST", _registry.Host))]);
+        var code = await RunAsync([
+            .. arguments.Select(a => a.Replace("HOST", _registry.Host).Replace("CONTEXT", _folder)),
+        ]);
 
         Assert.Equal(ExitCodes.Usage, code);
         Assert.StartsWith("kiln: ", _error.ToString());

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Kiln.BuildSpec;
 using Kiln.Cli;
 using Kiln.Oci;
 using Kiln.Tests.Registry;
@@ -75,6 +76,74 @@ public sealed class PullTests : IAsyncLifetime
         Assert.Contains("linux/arm64", error, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Where_no_machine_is_named_it_is_this_one()
+    {
+        await PushAsync();
+        var directory = Directory.CreateTempSubdirectory("kiln-pull-");
+        try
+        {
+            var (code, text, error) = await PullAsync($"{Image}:1", Path.Combine(directory.FullName, "app.tar"));
+            Assert.True(code == ExitCodes.Ok, error);
+            Assert.Contains(text.Split(' ')[0], _digests.Select(d => d.ToString()));
+        }
+        finally
+        {
+            directory.Delete(recursive: true);
+        }
+    }
+
+    [Theory]
+    [InlineData(BuildMediaTypes.SifConfig, BuildMediaTypes.SifLayer, null)]
+    [InlineData(MediaTypes.OciConfig, BuildMediaTypes.SquashfsLayer, BuildMediaTypes.Squashfs)]
+    public async Task What_is_one_file_is_written_as_that_file(string config, string layer, string? artifactType)
+    {
+        var arm = """{"architecture":"arm64","os":"linux"}"""u8.ToArray();
+        await _server.Http.PushBlobAsync(Name, arm);
+        var plain = Samples.Image(Samples.Descriptor(await PushLayerAsync(), MediaTypes.OciLayerTar));
+        plain["config"] = Samples.Descriptor(arm, MediaTypes.OciConfig);
+        var image = await _server.Http.PushAsync(Name, plain);
+        var bytes = Samples.Bytes(5000);
+        await _server.Http.PushBlobAsync(Name, bytes);
+        await _server.Http.PushBlobAsync(Name, "{}"u8.ToArray());
+        var manifest = Samples.Image(Samples.Descriptor(bytes, layer));
+        manifest["config"] = Samples.Descriptor("{}"u8.ToArray(), config);
+        manifest["artifactType"] = artifactType;
+        manifest["subject"] = new JsonObject
+        {
+            ["mediaType"] = MediaTypes.OciManifest,
+            ["digest"] = (string)image["digest"]!,
+            ["size"] = (int)image["size"]!,
+        };
+        var digest = (string)(await _server.Http.PushAsync(Name, manifest, "1-file"))["digest"]!;
+        var directory = Directory.CreateTempSubdirectory("kiln-pull-");
+        try
+        {
+            var file = Path.Combine(directory.FullName, "app.file");
+            var (code, text, error) = await PullAsync($"{Image}:1-file", file);
+            Assert.True(code == ExitCodes.Ok, error);
+            Assert.Equal($"{digest} 1-file\n", text);
+            Assert.Equal(bytes, await File.ReadAllBytesAsync(file, TestContext.Current.CancellationToken));
+            Assert.Single(directory.GetFileSystemInfos());
+            Assert.Equal(
+                $"{Image}@{digest}\n",
+                (await PullAsync("--print", "--platform", "linux/arm64", $"{Image}:1-file")).Out
+            );
+
+            (code, _, error) = await PullAsync($"{Image}:1-file", directory.FullName);
+            Assert.Equal(ExitCodes.Usage, code);
+            Assert.Contains("is a directory", error, StringComparison.Ordinal);
+            // It was made of the image for arm64.
+            (code, _, error) = await PullAsync("--platform", "linux/s390x", $"{Image}:1-file", file);
+            Assert.Equal(ExitCodes.Usage, code);
+            Assert.Contains("is for linux/arm64", error, StringComparison.Ordinal);
+        }
+        finally
+        {
+            directory.Delete(recursive: true);
+        }
+    }
+
     [Theory]
     [InlineData("say for which machine", "--print")]
     [InlineData("say where the image goes", "--for-this-node")]
@@ -106,8 +175,7 @@ public sealed class PullTests : IAsyncLifetime
             }
         )
         {
-            var layer = Samples.Bytes(100);
-            await _server.Http.PushBlobAsync(Name, layer);
+            var layer = await PushLayerAsync();
             var pushed = await _server.Http.PushAsync(
                 Name,
                 Samples.Image(Samples.Descriptor(layer, MediaTypes.OciLayerTar))
@@ -126,6 +194,13 @@ public sealed class PullTests : IAsyncLifetime
 
         await _server.Http.PushAsync(Name, Samples.Index(entries.Select(e => e.DeepClone())), "1");
         return entries;
+    }
+
+    private async Task<byte[]> PushLayerAsync()
+    {
+        var layer = Samples.Bytes(100);
+        await _server.Http.PushBlobAsync(Name, layer);
+        return layer;
     }
 
     private static async Task<(int Code, string Out, string Error)> PullAsync(params string[] arguments)
