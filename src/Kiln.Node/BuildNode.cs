@@ -31,7 +31,16 @@ public sealed partial class BuildNode(
     /// Claims and has built until <paramref name="cancel"/>, as many at a time as the options say; what becomes of builds
     /// under way then is the launcher's word.
     /// </summary>
-    public async Task RunAsync(IBuildCoordinator coordinator, CancellationToken cancel)
+    public Task RunAsync(IBuildCoordinator coordinator, CancellationToken cancel) =>
+        RunAsync(coordinator, null, cancel);
+
+    /// <inheritdoc cref="RunAsync(IBuildCoordinator, CancellationToken)"/>
+    /// <param name="accepted">
+    /// Called when the registry has answered a claim; null where there is nothing to find out. A node that is refused before,
+    /// and that has nothing under way, has the wrong credentials and not a registry that is wrong for a moment.
+    /// </param>
+    /// <exception cref="RegistryException">The registry does not let this node ask for work.</exception>
+    public async Task RunAsync(IBuildCoordinator coordinator, Action? accepted, CancellationToken cancel)
     {
         var abilities = status.Abilities;
         if (abilities.Unavailable is not null)
@@ -45,6 +54,7 @@ public sealed partial class BuildNode(
             .Select(build => GuardAsync(build.Lease, build.Running, coordinator, cancel))
             .ToList();
         var pause = Pause;
+        var isNew = accepted is not null && running.Count == 0;
         while (!cancel.IsCancellationRequested)
         {
             running.RemoveAll(build => build.IsCompleted);
@@ -56,7 +66,11 @@ public sealed partial class BuildNode(
 
             try
             {
-                if (await coordinator.ClaimAsync(claim, ClaimWait, cancel) is { } lease)
+                // The first answer is wanted at once, whether there is work or not.
+                var wait = accepted is null ? ClaimWait : TimeSpan.Zero;
+                var lease = await coordinator.ClaimAsync(claim, wait, cancel);
+                (accepted, isNew) = (Told(accepted), false);
+                if (lease is not null)
                 {
                     var build = launcher.RunAsync(lease, coordinator, cancel);
                     running.Add(GuardAsync(lease, build, coordinator, cancel));
@@ -73,13 +87,19 @@ public sealed partial class BuildNode(
             {
                 break;
             }
-            catch (Exception e)
+            catch (Exception e) when (!isNew || e is not RegistryException { Fault: RegistryFault.NotAllowed })
             {
                 pause = await PauseAsync(e, pause, cancel);
             }
         }
 
         await Task.WhenAll(running);
+    }
+
+    private static Action? Told(Action? accepted)
+    {
+        accepted?.Invoke();
+        return null;
     }
 
     public void Dispose() => launcher.Dispose();

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text;
 using Kiln.BuildSpec;
 using Kiln.Client;
 using Kiln.Client.Transport;
@@ -119,6 +118,7 @@ internal static class NodeVerb
                         var directory = Path.GetFullPath(parsed.GetRequiredValue(data));
                         var (node, server) = Read(parsed, directory, parsed.GetValue(insecure) ?? []);
                         node = limits.Apply(node, parsed);
+                        TokenFile.Warn(parsed.GetValue(Token), shell);
                         if (parsed.GetValue(Probe))
                         {
                             return NodeProbe.RunAsync(node, parsed.GetValue(Json), shell, cancel);
@@ -164,7 +164,7 @@ internal static class NodeVerb
             : new RemoteServer
             {
                 Host = host,
-                Login = parsed.GetValue(Token) is { } file ? LoginOf(host, file) : null,
+                Login = parsed.GetValue(Token) is { } file ? TokenFile.LoginOf(host, file) : null,
                 InsecureRegistries = spoken,
                 Spool = Path.Combine(directory, "spool"),
             };
@@ -186,8 +186,18 @@ internal static class NodeVerb
             {
                 using var coordinator = new HttpCoordinator(remote, shell.Time);
                 await run.PrepareAsync(launching.Kind == LauncherKind.Local ? "this machine cannot build: " : "", stop);
-                await shell.Error.WriteLineAsync($"building for {remote.Host} as {options.Name}");
-                await run.Node.RunAsync(coordinator, stop);
+                try
+                {
+                    await run.Node.RunAsync(
+                        coordinator,
+                        () => shell.Error.WriteLine($"building for {remote.Host} as {options.Name}"),
+                        stop
+                    );
+                }
+                catch (RegistryException e) when (e.Fault == RegistryFault.NotAllowed)
+                {
+                    throw CommandFailure.Usage($"{e.Message}. {TokenFile.Advice(remote.Login is not null)}");
+                }
             },
             cancel
         );
@@ -210,15 +220,6 @@ internal static class NodeVerb
                 )
                 : (uri.Authority, uri.Scheme == "http")
             : throw CommandFailure.Usage($"'{server}' is not the address of a registry, http[s]://HOST[:PORT]");
-    }
-
-    private static PresetLogin LoginOf(string host, FileInfo file)
-    {
-        var text = File.ReadLines(file.FullName).FirstOrDefault("").Trim();
-        return text.Length == 0 ? throw CommandFailure.Usage($"{file} is empty; its first line is to be the token")
-            : text.Contains(':', StringComparison.Ordinal)
-                ? new PresetLogin(host, "Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(text)))
-            : new PresetLogin(host, "Bearer", text);
     }
 
     private static Dictionary<string, string>? LabelsOf(IReadOnlyList<string> labels) =>

@@ -40,8 +40,11 @@ internal sealed class TestCoordinator : IBuildCoordinator
         return Task.CompletedTask;
     }
 
+    /// <summary>Answers claims, by how long they would wait.</summary>
+    public Func<TimeSpan, Task<Lease?>>? Claims { get; set; }
+
     public Task<Lease?> ClaimAsync(LeaseClaim claim, TimeSpan wait, CancellationToken cancel) =>
-        throw new NotSupportedException();
+        Claims is { } claims ? claims(wait).WaitAsync(cancel) : throw new NotSupportedException();
 
     /// <summary>The last result.</summary>
     public LeaseResult? Result { get; private set; }
