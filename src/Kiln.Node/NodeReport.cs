@@ -35,6 +35,7 @@ public sealed partial record NodeReport
         ("fuse-overlayfs", "--version"),
         ("slirp4netns", "--version"),
         ("pasta", "--version"),
+        ("mksquashfs", "-version"),
     ];
 
     /// <summary>Looks at this machine, and tries out whether a build could be kept apart here. Takes some tenths of a second.</summary>
@@ -59,10 +60,11 @@ public sealed partial record NodeReport
         return new NodeReport
         {
             Machine = facts,
-            Programs = programs,
+            // What was found elsewhere, by --apptainer-root, builds as well.
+            Programs = [.. programs.Union(abilities.Engines, StringComparer.Ordinal)],
             Offer = abilities.Unavailable is null ? BuildNode.ClaimOf(options, abilities) : null,
             Unavailable = abilities.Unavailable,
-            Missing = MachineNeeds.Of(facts, account.Name),
+            Missing = [.. MachineNeeds.Of(facts, account.Name), .. MachineNeeds.Of(abilities)],
         };
     }
 

@@ -53,6 +53,9 @@ public sealed record NodeAbilities
     /// <summary>The formats that it makes, as a claim has them (<see cref="BuildSpec.Recipes.OutputFormats"/>).</summary>
     public IReadOnlyList<string> Outputs { get; init; } = [BuildOutput.Oci];
 
+    /// <summary>Why no SIF and squashfs files are made; null where they are, or where nobody has looked.</summary>
+    public string? NoFiles { get; init; }
+
     /// <inheritdoc cref="NetworkModes"/>
     public required IReadOnlyList<string> Networks { get; init; }
 

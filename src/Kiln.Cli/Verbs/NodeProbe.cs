@@ -104,6 +104,7 @@ internal static class NodeProbe
                 : [],
             ["builds are root by", RootText.Of(offer.Roots ?? [])],
             ["recipes", string.Join(", ", offer.Recipes)],
+            ["formats", string.Join(", ", offer.Outputs)],
             ["networks", string.Join(", ", offer.Networks ?? [])],
         ];
     }

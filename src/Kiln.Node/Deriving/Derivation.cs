@@ -34,7 +34,8 @@ internal sealed partial class Derivation(
     /// <param name="directory">Where it is tried.</param>
     /// <param name="log">Is told why not all are made.</param>
     /// <param name="cancel">Ends it.</param>
-    public static async Task<IReadOnlyList<string>> FormatsAsync(
+    /// <returns>They, and why no files are made where none are.</returns>
+    public static async Task<(IReadOnlyList<string> Formats, string? NoFiles)> FormatsAsync(
         string directory,
         ILogger log,
         CancellationToken cancel
@@ -42,11 +43,11 @@ internal sealed partial class Derivation(
     {
         if (await SquashfsProbe.UnavailableAsync(directory, Programs.Find(Squashfs.Name), cancel) is not { } lacking)
         {
-            return [OutputFormats.Sif, OutputFormats.Squashfs, .. Everywhere];
+            return ([OutputFormats.Sif, OutputFormats.Squashfs, .. Everywhere], null);
         }
 
         LogNoSquashfs(log, lacking);
-        return Everywhere;
+        return (Everywhere, lacking);
     }
 
     /// <exception cref="DerivationException">It cannot be made of this image.</exception>

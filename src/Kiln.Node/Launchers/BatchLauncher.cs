@@ -47,7 +47,7 @@ public sealed partial class BatchLauncher : ILauncher
 
         LogReady(_log, _system.Name, string.Join(", ", _types.Select(t => t.Name)));
         var formats = _types.Any(type => type.Outputs is null)
-            ? await Derivation.FormatsAsync(_node.Directory, _log, cancel)
+            ? (await Derivation.FormatsAsync(_node.Directory, _log, cancel)).Formats
             : [];
         return AbilitiesOf([.. _types.SelectMany(type => TypeChoice.Offer(type, formats))]) with
         {

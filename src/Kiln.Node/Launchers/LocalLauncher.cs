@@ -88,6 +88,7 @@ public sealed partial class LocalLauncher : ILauncher
             LogEmulates(_log, emulator.Platform.ToString(), emulator.Name);
         }
 
+        var (formats, noFiles) = await Derivation.FormatsAsync(_directory.Root, _log, cancel);
         var machine = Processor.Read(MachineRoot.This, MachineProbe.HostArchitecture);
         return new NodeAbilities
         {
@@ -103,7 +104,8 @@ public sealed partial class LocalLauncher : ILauncher
             Microarchitectures = machine.Names,
             RecipeTypes = [.. _engines.SelectMany(e => e.Abilities.RecipeTypes)],
             NoDefinitions = noApptainer,
-            Outputs = [BuildOutput.Oci, .. await Derivation.FormatsAsync(_directory.Root, _log, cancel)],
+            Outputs = [BuildOutput.Oci, .. formats],
+            NoFiles = noFiles,
             Networks = _engines[0].Abilities.Networks,
             Roots = [_jail.Users.Root],
             Resources = Resources,

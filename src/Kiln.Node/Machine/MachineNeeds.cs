@@ -1,4 +1,5 @@
 using System.Globalization;
+using Kiln.BuildSpec.Recipes;
 
 namespace Kiln.Node.Machine;
 
@@ -22,6 +23,33 @@ internal static class MachineNeeds
                 .Concat(Lesser(facts.Limits))
                 .Where(n => n.Broken)
                 .Select(n => n.Need),
+        ];
+
+    /// <summary>What a machine that builds lacks to build and make all that there is.</summary>
+    public static IReadOnlyList<MachineNeed> Of(NodeAbilities abilities) =>
+        [
+            .. abilities.NoDefinitions is { } definitions
+                ? new[]
+                {
+                    new MachineNeed(
+                        $"an Apptainer that builds: {definitions}",
+                        "definitions of Apptainer and Singularity (.def) are not built",
+                        "install apptainer, buildah, squashfs-tools and libcap's programs in /usr/bin, or name a root file system that has them with --apptainer-root",
+                        Blocks: false
+                    ),
+                }
+                : [],
+            .. abilities.NoFiles is { } files
+                ? new[]
+                {
+                    new MachineNeed(
+                        $"a mksquashfs for all compressions: {files}",
+                        "no SIF and squashfs files are made of images",
+                        $"install {OutputFormats.Tool(OutputFormats.Sif)}",
+                        Blocks: false
+                    ),
+                }
+                : [],
         ];
 
     /// <summary>What a site could do so that something can be built; null where it is not known.</summary>

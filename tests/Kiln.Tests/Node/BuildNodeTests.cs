@@ -145,10 +145,7 @@ public sealed class BuildNodeTests
                 }
             );
 
-        public IReadOnlyList<ResumedBuild> Resume(
-            IBuildCoordinator coordinator,
-            CancellationToken cancel
-        ) => Left;
+        public IReadOnlyList<ResumedBuild> Resume(IBuildCoordinator coordinator, CancellationToken cancel) => Left;
 
         public Task RunAsync(Lease lease, IBuildCoordinator coordinator, CancellationToken cancel) =>
             Task.CompletedTask;

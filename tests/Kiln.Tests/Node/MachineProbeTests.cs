@@ -139,6 +139,49 @@ public sealed class MachineProbeTests : IDisposable
         Assert.Contains("do: sysctl -w user.max_user_namespaces", text.ToString(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Report_for_people_says_which_formats_are_made_and_what_the_others_take()
+    {
+        Usual();
+        var abilities = new NodeAbilities
+        {
+            Engines = ["buildah 1.28.2"],
+            Platforms = [Kiln.Oci.Platform.LinuxAmd64],
+            RecipeTypes = ["dockerfile"],
+            Networks = ["isolated"],
+            Outputs = ["oci", "single-layer"],
+            NoDefinitions = "there is no Apptainer in /opt/sid/usr/bin, which --apptainer-root names",
+            NoFiles = "there is no mksquashfs of squashfs-tools 4.5 or later",
+        };
+        using var text = new StringWriter();
+        NodeProbe.Print(
+            new NodeReport
+            {
+                Machine = Read(),
+                Programs = ["buildah 1.28.2"],
+                Offer = BuildNode.ClaimOf("n", abilities),
+                Missing = MachineNeeds.Of(abilities),
+            },
+            text
+        );
+        var lines = text.ToString().Split('\n');
+        Assert.Contains(
+            lines,
+            l =>
+                l.StartsWith("formats", StringComparison.Ordinal)
+                && l.EndsWith("oci, single-layer", StringComparison.Ordinal)
+        );
+        Assert.Contains(
+            lines,
+            l =>
+                l.StartsWith("missing: an Apptainer", StringComparison.Ordinal)
+                && l.Contains("/opt/sid", StringComparison.Ordinal)
+        );
+        Assert.Contains(lines, l => l.StartsWith("missing: a mksquashfs", StringComparison.Ordinal));
+        Assert.Contains("  without: no SIF and squashfs files are made of images", lines);
+        Assert.Empty(MachineNeeds.Of(abilities with { NoDefinitions = null, NoFiles = null }));
+    }
+
     // A zen3 of two processors where an ordinary account may do all that builds need.
     private void Usual()
     {
