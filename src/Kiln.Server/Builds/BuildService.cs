@@ -54,7 +54,9 @@ internal static class BuildService
         var status = new NodeStatus();
         if (!options.LocalNode)
         {
-            status.Abilities = NodeAbilities.None("builds are switched off here (--no-builds)");
+            status.Abilities = NodeAbilities.None(
+                "this server builds nothing itself (--no-builds), and no build node has asked for work yet"
+            );
         }
 
         return status;

@@ -75,6 +75,20 @@ public sealed class RemoteLeaseTests : LeaseContract
     }
 
     [Fact]
+    public async Task A_server_that_builds_nothing_itself_says_that_it_waits_for_nodes()
+    {
+        await using var server = await TestServer.StartAsync();
+        const string path = "_build/v1/info";
+
+        var before = await server.Http.GetStringAsync(path, TestContext.Current.CancellationToken);
+        using var nothing = await new WireNode(server.Http).ClaimAsync();
+        var after = await server.Http.GetStringAsync(path, TestContext.Current.CancellationToken);
+
+        Assert.Contains("builds nothing itself (--no-builds), and no build node has asked for work yet", before);
+        Assert.DoesNotContain("--no-builds", after);
+    }
+
+    [Fact]
     public async Task What_a_node_elsewhere_can_build_may_be_asked_for()
     {
         await using var server = await BuildServer.StartAsync(remote: true);
