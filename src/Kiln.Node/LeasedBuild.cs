@@ -56,6 +56,7 @@ internal sealed partial class LeasedBuild(
         using var over = new CancellationTokenSource(Timeout.InfiniteTimeSpan, time);
         await using var stopping = stop.Register(() => over.CancelAfter(Farewell));
         _report.Begin();
+        SayWhere();
         var reporting = _report.RunAsync();
         try
         {
@@ -106,6 +107,16 @@ internal sealed partial class LeasedBuild(
     {
         _report.Dispose();
         _login?.Dispose();
+    }
+
+    // The registry knows a node by its credential, which several may share. A job of a batch system has said it already, and
+    // a node beside the registry has nothing to say.
+    private void SayWhere()
+    {
+        if (lease.Auth is not null && !options.LeavesLease)
+        {
+            _report.Log(Encoding.UTF8.GetBytes($"[on {options.Name}]\n"));
+        }
     }
 
     // Only of what was published: a refused product's layers are in nobody's reach. The build itself is over and well,

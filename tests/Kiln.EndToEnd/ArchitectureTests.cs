@@ -117,6 +117,29 @@ public sealed class ArchitectureTests(Machine machine, NodelessServer server, Na
         Assert.Matches("by emulation only +linux/arm64\n", info);
     }
 
+    // By their own tags the images of the index are no index.
+    [Theory]
+    [InlineData("amd64", "linux/arm64")]
+    [InlineData("arm64", "linux/amd64")]
+    public async Task Base_for_another_platform_is_the_recipes_error_at_once(string architecture, string platform)
+    {
+        Probe();
+        await using var node = new NodeProcess(machine, server);
+        await node.StartAsync();
+        await BaseAsync();
+
+        var job = await Builds.BuildAsync(
+            server,
+            "arch/wrong",
+            $"platform={platform}",
+            $"FROM {server.Host}/library/multi:{architecture}\nRUN true\n"
+        );
+
+        Assert.Equal("recipe-error", Builds.Text(job, "reason"));
+        Assert.Contains($"is for linux/{architecture}, not {platform}", Builds.Text(job, "message"));
+        Assert.DoesNotContain("# attempt 2", await Builds.LogAsync(server, job), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Registry_that_denies_emulation_says_so()
     {

@@ -51,6 +51,24 @@ public sealed class HostileRecipeTests(Machine machine, SmallServer server) : IC
         Assert.Contains("memory", Builds.Text(job, "message"), StringComparison.Ordinal);
     }
 
+    // By a program that is all of the step, and by one that a shell starts.
+    [Theory]
+    [InlineData("")]
+    [InlineData("; exit $?")]
+    public async Task Single_file_over_the_limit_is_the_limits_and_not_the_recipes(string after)
+    {
+        var job = await Builds.BuildAsync(
+            server,
+            "evil/file",
+            "tag=1&timeout=60",
+            Recipe("dd if=/dev/zero of=/large bs=1M count=600" + after)
+        );
+
+        // Whoever watches the disk may have seen it first.
+        Assert.Contains("200 MiB", Builds.Text(job, "message"), StringComparison.Ordinal);
+        Assert.Equal("limit-exceeded", Builds.Text(job, "reason"));
+    }
+
     [Fact]
     public async Task Build_that_writes_too_much_is_ended_and_leaves_nothing_on_the_disk()
     {

@@ -26,6 +26,34 @@ internal static class NodeFit
             }
         }
 
+        return nodes.Count == 0 ? null : Unheard(full.Backend, nodes);
+    }
+
+    // A node that is one machine takes any word and does nothing with it. Where others know the word, but not with this value,
+    // it is a slip of the pen, and building it as if nothing had been said would hide that.
+    private static string? Unheard(IReadOnlyDictionary<string, string>? asked, IReadOnlyList<OfferedNode> nodes)
+    {
+        foreach (var (word, value) in asked ?? new Dictionary<string, string>())
+        {
+            var hearing = nodes
+                .Select(n =>
+                    (n.Name, Values: (n.Claim!.Types ?? []).SelectMany(t => t.Backend?.GetValueOrDefault(word) ?? []))
+                )
+                .Select(n => (n.Name, Values: n.Values.Distinct(StringComparer.Ordinal).ToList()))
+                .Where(n => n.Values.Count > 0)
+                .ToList();
+            if (
+                hearing.Count > 0
+                && !hearing.Exists(n => n.Values.Contains(OfferedType.Any) || n.Values.Contains(value))
+            )
+            {
+                var there = hearing.Select(n =>
+                    $"{n.Name} takes {string.Join(", ", n.Values.Select(v => $"{word}={v}"))}"
+                );
+                return $"no build node here takes the backend's {word}={value}: {string.Join("; ", there)}";
+            }
+        }
+
         return null;
     }
 

@@ -26,7 +26,7 @@ internal static class TokenFile
     /// <summary>Says where others on this machine can have the token too: whoever has it builds as this node.</summary>
     public static void Warn(FileInfo? file, Shell shell)
     {
-        if (file is not null && file.Exists && (file.UnixFileMode & NotOwner) != 0)
+        if (file is not null && file.Exists && (file.UnixFileMode & NotOwner) != UnixFileMode.None)
         {
             shell.Error.WriteLine(
                 $"warning: {TerminalText.Escape(file.FullName)} is open to other accounts than its owner's, and the token in it too: chmod 600"

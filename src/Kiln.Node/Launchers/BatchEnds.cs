@@ -72,7 +72,8 @@ internal static class BatchEnds
             _ => (FailureReasons.SystemError, true, $"{job}{node} ended without a result"),
         };
         var said = end is { Text: { Length: > 0 } text, Kind: not BatchEndKind.Refused } ? $" ({text})" : "";
-        var printed = output.Length == 0 || !ShowsOutput(end.Kind) ? "" : $"; its last words: {output}";
+        var words = ShowsOutput(end.Kind) ? Words(output) : "";
+        var printed = words.Length == 0 ? "" : $"; its last words: {words}";
         var whole = message + said + printed;
         return new LeaseResult
         {
@@ -82,6 +83,11 @@ internal static class BatchEnds
             Retryable = again,
         };
     }
+
+    // What is told of a start that went well says nothing of the end, and hides what does.
+    private static string Words(string output) =>
+        string.Join('\n', output.Split('\n').Where(line => !line.StartsWith("info: ", StringComparison.Ordinal)))
+            .Trim();
 
     // Where it is not known, a sentence does without.
     private static string Of(int? limit, string unit) => limit is { } number ? $" of {number} {unit}" : "";

@@ -109,9 +109,13 @@ internal sealed class LaunchFolder
         try
         {
             using var file = File.OpenRead(Output);
+            var skips = file.Length > MaxTail;
             file.Seek(-Math.Min(file.Length, MaxTail), SeekOrigin.End);
             using var reader = new StreamReader(file);
-            return reader.ReadToEnd().Trim();
+            var text = reader.ReadToEnd();
+            // Half a line does not say what kind it is; one that is all there is still says something.
+            var next = skips ? text.IndexOf('\n', StringComparison.Ordinal) + 1 : 0;
+            return text[(next < text.Length ? next : 0)..].Trim();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

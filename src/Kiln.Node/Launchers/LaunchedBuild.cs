@@ -120,7 +120,7 @@ internal sealed partial class LaunchedBuild(
                 var canceled = reply.Canceled || _canceled is not null;
                 var end = ticket.End ?? new BatchEnd(BatchEndKind.Canceled, "", ticket.Seen);
                 var result = BatchEnds.ResultOf(end, ticket, system, folder.Tail(), canceled);
-                LogEnd(log, _lease.Execution, result.State, result.Message ?? "");
+                LogEnd(log, _lease.Execution, result.State, result.Message ?? "the registry wanted it ended");
                 await coordinator.CompleteAsync(_lease, result, stop);
                 return;
             }

@@ -30,7 +30,11 @@ internal sealed record JailRun(
 }
 
 /// <summary>How a run ended: the command's exit code, and which limit ended it where one did.</summary>
-internal sealed record JailExit(int Code, string? Exceeded);
+internal sealed record JailExit(int Code, string? Exceeded)
+{
+    /// <summary>How large a file of it could become.</summary>
+    public long FileBytes { get; init; }
+}
 
 /// <summary>Hears what a run prints.</summary>
 internal delegate void JailOutput(ReadOnlySpan<byte> text);
@@ -93,7 +97,7 @@ internal sealed class Jail : IDisposable
         await over.CancelAsync();
         await kill;
         cancel.ThrowIfCancellationRequested();
-        return new JailExit(cell.ExitCode, await watching ?? group?.Exceeded());
+        return new JailExit(cell.ExitCode, await watching ?? group?.Exceeded()) { FileBytes = run.Limits.DiskBytes };
     }
 
     /// <summary>

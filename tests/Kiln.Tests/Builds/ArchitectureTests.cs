@@ -156,25 +156,54 @@ public sealed class ArchitectureTests
             Assert.Equal(HttpStatusCode.NoContent, nothing.StatusCode);
         }
 
+        using var refused = await AskAsync(server, asked, "linux/arm64");
+
+        await refused.ShouldFailAsync(400, "BUILD_REQUEST_INVALID");
+        Assert.Contains(lack, await MessageAsync(refused), StringComparison.Ordinal);
+    }
+
+    // A node without types is there, which would build it and hear nothing.
+    [Fact]
+    public async Task A_value_that_no_node_takes_of_a_word_that_some_know_is_refused()
+    {
+        await using var server = await BuildServer.StartAsync();
+        var cluster = JsonNode.Parse(Offer("linux/amd64"))!;
+        cluster["node"] = "cluster";
+        cluster["types"] = new JsonArray(
+            new JsonObject { ["backend"] = new JsonObject { ["partition"] = new JsonArray("build", "gpu") } }
+        );
+        using var nothing = await new WireNode(server.Http).ClaimAsync(offer: cluster.ToJsonString());
+
+        using var refused = await AskAsync(server, """{"backend":{"partition":"gpux"}}""", "linux/amd64");
+        await refused.ShouldFailAsync(400, "BUILD_REQUEST_INVALID");
+        Assert.Equal(
+            "no build node here takes the backend's partition=gpux: cluster takes partition=build, partition=gpu",
+            await MessageAsync(refused)
+        );
+        foreach (var asked in new[] { """{"backend":{"partition":"gpu"}}""", """{"backend":{"qos":"high"}}""" })
+        {
+            using var taken = await AskAsync(server, asked, "linux/amd64");
+            Assert.Equal(HttpStatusCode.Accepted, taken.StatusCode);
+        }
+    }
+
+    private static async Task<string> MessageAsync(HttpResponseMessage answer) =>
+        (string)JsonNode.Parse(await answer.Content.ReadAsStringAsync(Cancel))!["errors"]![0]!["message"]!;
+
+    private static async Task<HttpResponseMessage> AskAsync(BuildServer server, string asked, string platform)
+    {
         var body = JsonNode.Parse(asked)!;
         body["recipe"] = new JsonObject
         {
             ["mediaType"] = BuildMediaTypes.Dockerfile,
             ["data"] = Convert.ToBase64String("FROM scratch\n"u8),
         };
-        body["targets"] = new JsonArray(new JsonObject { ["platform"] = "linux/arm64" });
+        body["targets"] = new JsonArray(new JsonObject { ["platform"] = platform });
         using var content = new StringContent(body.ToJsonString(), null, "application/json");
-        using var refused = await server.Http.PostAsync(
+        return await server.Http.PostAsync(
             new Uri($"{BuildServer.Repository}/_build/v1/jobs", UriKind.Relative),
             content,
             Cancel
-        );
-
-        await refused.ShouldFailAsync(400, "BUILD_REQUEST_INVALID");
-        Assert.Contains(
-            lack,
-            (string)JsonNode.Parse(await refused.Content.ReadAsStringAsync(Cancel))!["errors"]![0]!["message"]!,
-            StringComparison.Ordinal
         );
     }
 

@@ -23,6 +23,9 @@ public sealed class ApptainerFailureTests
         "failed: While performing build: conveyor",
         255
     )]
+    [InlineData("while running %post section: exit status 153", 255, "limit-exceeded", "larger than 200 MiB", null)]
+    [InlineData("copying: write /x: file too large", 255, "limit-exceeded", "larger than 200 MiB", null)]
+    [InlineData(null, 153, "limit-exceeded", "larger than 200 MiB", null)]
     [InlineData(null, 137, "system-error", "killed from outside", null)]
     [InlineData(null, 1, "recipe-error", "exited with 1", 1)]
     public void Reasons_are_those_that_Apptainer_tells(
@@ -49,10 +52,24 @@ public sealed class ApptainerFailureTests
             output.Add(System.Text.Encoding.UTF8.GetBytes($"FATAL:   While performing build: {fatal}\n"));
         }
 
-        var result = BuildahFailure.Explain(new JailExit(code, null), output, lines.Failure);
+        var result = BuildahFailure.Explain(new JailExit(code, null) { FileBytes = 200 << 20 }, output, lines.Failure);
         Assert.Equal(reason, result.Reason);
         Assert.Contains(message, result.Message, StringComparison.Ordinal);
         Assert.Equal(exit, result.ExitCode);
+    }
+
+    [Fact]
+    public void A_step_that_is_one_program_dies_of_its_files_size_by_name()
+    {
+        var output = new BuildahOutput([(1, 1, "RUN dd")], new Listener(), line => line);
+        output.Add("STEP 1/1: RUN dd\n"u8);
+        output.Add("subprocess exited on file size limit exceeded\nsubprocess exited with status 1\n"u8);
+        output.Add("Error: building at STEP \"RUN dd\": exit status 1\n"u8);
+
+        var result = BuildahFailure.Explain(new JailExit(1, null) { FileBytes = 200 << 20 }, output);
+
+        Assert.Equal(FailureReasons.LimitExceeded, result.Reason);
+        Assert.Contains("larger than 200 MiB in step 1/1 (RUN dd)", result.Message, StringComparison.Ordinal);
     }
 
     private sealed class Listener : IBuildListener

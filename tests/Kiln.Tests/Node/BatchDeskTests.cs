@@ -310,6 +310,23 @@ public sealed class BatchDeskTests : IAsyncDisposable
         Assert.Equal(BuildStates.Canceled, BatchEnds.ResultOf(end, ticket, "test", "", canceled: true).State);
     }
 
+    [Theory]
+    [InlineData(
+        "info: Kiln.Node[1] Building e1\nslurmstepd: error: killed\nwarn: Kiln.Node[2] away",
+        "; its last words: slurmstepd: error: killed\nwarn: Kiln.Node[2] away"
+    )]
+    [InlineData("info: Kiln.Node[1] Building e1\ninfo: Kiln.Node[1] builds by subuid", "ended without a result (why)")]
+    public void The_last_words_of_a_job_are_not_what_it_said_at_its_start(string output, string message)
+    {
+        var ticket = Ticket("kiln-a");
+        ticket.Remember("7");
+        var job = new BatchJob("7", "kiln-a", BatchState.Ended, "X", "", "cn1");
+
+        var result = BatchEnds.ResultOf(new BatchEnd(BatchEndKind.Ended, "why", job), ticket, "test", output, false);
+
+        Assert.EndsWith(message, result.Message, StringComparison.Ordinal);
+    }
+
     private BatchTicket Add(string name, bool doubtful = false, TimeSpan waited = default)
     {
         var ticket = Ticket(name, waited);

@@ -17,6 +17,10 @@ internal static class BuildahFailure
     private const int Killed = 137;
     private const int Terminated = 143;
 
+    // 128 and SIGXFSZ: a file that would have become larger than one may. A script that ends with this of its own accord is
+    // told the wrong thing; none has a reason to.
+    private const int FileTooLarge = 153;
+
     // buildah copies itself into a sealed memfd before it enters a RUN's namespaces. The kernel refuses the seal with EBUSY
     // while anything else (page migration, reclaim) holds a page of it, which passes, and has nothing to do with the recipe.
     private static readonly string[] _notStarted = ["Close_Fd sealing memfd copy: ", "Error sealing memfd copy: "];
@@ -52,6 +56,13 @@ internal static class BuildahFailure
         }
 
         var code = told?.ExitCode ?? exit.Code;
+        if (code == FileTooLarge || error.EndsWith("file too large", StringComparison.Ordinal) || IsTooLarge(output))
+        {
+            var most = LimitWatcher.Size(exit.FileBytes);
+            var what = $"a file became larger than {most}{At(output)}; a build may write no more to its disk here";
+            return Result(FailureReasons.LimitExceeded, what, null, output);
+        }
+
         var ran = told is null
             ? error.Contains("building at STEP \"RUN", StringComparison.Ordinal) || exit.Code != 125
             : told.ExitCode is not null;
@@ -82,6 +93,12 @@ internal static class BuildahFailure
         );
         return last is not null && _notStarted.Any(n => last.StartsWith(n, StringComparison.Ordinal)) ? last : null;
     }
+
+    // Where no shell stands between, buildah ends with 1, and says in a line before what the step died of.
+    private static bool IsTooLarge(BuildahOutput output) =>
+        output
+            .Tail.TakeLast(TailLines)
+            .Contains("subprocess exited on file size limit exceeded", StringComparer.Ordinal);
 
     private static string Step(BuildahOutput output) =>
         output.Steps is [.., var last] ? $"step {last.Number}/{last.Total} ({last.Text})" : "the recipe";
