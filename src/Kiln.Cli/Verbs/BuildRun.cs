@@ -76,7 +76,7 @@ internal sealed class BuildRun(BuildSettings settings, Connection connection, Sh
             if (!settings.Json)
             {
                 await shell.Error.WriteLineAsync(
-                    $"context: {context.Files} files, {Sizes.Text(context.Descriptor.Size)}{(sent ? "" : ", there already")}"
+                    $"context: {context.Files} {(context.Files == 1 ? "file" : "files")}, {Sizes.Text(context.Descriptor.Size)}{(sent ? "" : ", there already")}"
                 );
             }
         }

@@ -75,4 +75,53 @@ public sealed class ArgumentTests : IAsyncLifetime
         Assert.Contains("[default: 8GiB]", _registry.Out, StringComparison.Ordinal);
         Assert.DoesNotContain("8589934592", _registry.Out, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("logs", "HOST/NAME 01jqk8m")]
+    [InlineData("cancel", "HOST/NAME 01jqk8m")]
+    [InlineData("inspect", "HOST/NAME 01jqk8m for a job")]
+    public async Task A_jobs_id_alone_is_answered_with_what_lacks(string verb, string advice)
+    {
+        Assert.Equal(ExitCodes.Usage, await _registry.RunAsync(verb, "01jqk8m"));
+        Assert.Contains(advice, _registry.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("logs", "kiln logs <repository> [<id>]")]
+    [InlineData("cancel", "kiln cancel <repository> [<id>]")]
+    [InlineData("inspect", "kiln inspect <image> [<id>]")]
+    [InlineData("serve", "Build nothing here")]
+    public async Task The_help_says_what_a_command_takes(string verb, string usage)
+    {
+        await _registry.RunAsync(verb, "--help");
+        var words = _registry.Out.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
+        Assert.Contains(usage.Replace("kiln ", "", StringComparison.Ordinal), string.Join(' ', words));
+        Assert.DoesNotContain("Not: ", _registry.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_definition_that_is_not_there_is_no_directory_that_is_not_there()
+    {
+        var code = await _registry.RunAsync("build", "-t", $"{_registry.Host}/a:1", "/nonexistent/missing.def");
+
+        Assert.Equal(ExitCodes.Usage, code);
+        Assert.Contains("no such file or directory: '/nonexistent/missing.def'", _registry.Error);
+    }
+
+    [Fact]
+    public async Task One_file_is_no_files()
+    {
+        var folder = Directory.CreateTempSubdirectory("kiln-cli-");
+        try
+        {
+            var recipe = Path.Combine(folder.FullName, "Containerfile");
+            await File.WriteAllTextAsync(recipe, "FROM scratch\n", TestContext.Current.CancellationToken);
+            await _registry.RunAsync("build", "-t", $"{_registry.Host}/a:1", folder.FullName);
+            Assert.Contains("context: 1 file, ", _registry.Error, StringComparison.Ordinal);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
 }
