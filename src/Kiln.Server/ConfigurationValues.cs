@@ -11,6 +11,10 @@ public static class ConfigurationValues
     /// <summary>A size as it would be written.</summary>
     public static string Show(long bytes) => Kinds.ShowSize(bytes);
 
+    /// <summary>What somebody may have meant who wrote a name that is not known; null where none is near.</summary>
+    public static string? Nearest(string name, IReadOnlyList<string> known) =>
+        Configuration.Nearest.Find(name, [.. known]);
+
     /// <summary><c>90s</c>, <c>1h30m</c>, <c>7d</c>, and seconds by themselves; null for what is no time.</summary>
     public static TimeSpan? Time(string text) => Kinds.ParseDuration(text);
 }

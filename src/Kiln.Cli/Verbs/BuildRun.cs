@@ -63,6 +63,11 @@ internal sealed class BuildRun(BuildSettings settings, Connection connection, Sh
     {
         var info = await connection.Builds.FindInfoAsync(repository.Host, repository.Name, cancel);
         Require(info, repository);
+        foreach (var name in (settings.Targets ?? []).Select(target => target.Microarchitecture).OfType<string>())
+        {
+            MicroarchitectureName.Require(name, info!.Microarchitectures ?? []);
+        }
+
         using var input = await BuildInput.ReadAsync(
             settings.File,
             settings.Context,

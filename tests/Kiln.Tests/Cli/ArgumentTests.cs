@@ -124,4 +124,18 @@ public sealed class ArgumentTests : IAsyncLifetime
             folder.Delete(recursive: true);
         }
     }
+
+    [Theory]
+    [InlineData("zen33", "did you mean 'zen3'?")]
+    [InlineData("nonsense", "write it as archspec does")]
+    [InlineData("zen3", null)]
+    [InlineData("site-own", null)]
+    public async Task A_misspelt_microarchitecture_is_refused(string name, string? advice)
+    {
+        var code = await _registry.BuildAsync("--microarchitecture", name);
+
+        Assert.Equal(advice is null ? ExitCodes.Ok : ExitCodes.Usage, code);
+        Assert.Contains(advice ?? "", _registry.Error, StringComparison.Ordinal);
+        Assert.Equal(advice is not null, _request is null);
+    }
 }

@@ -10,7 +10,7 @@ namespace Kiln.Tests.Cli;
 internal sealed class BuildRegistry : IAsyncDisposable
 {
     private const string Info =
-        """{"categories":[],"recipes":[],"platforms":["linux/amd64"],"outputs":[],"trigger":{"onPush":"on"},"limits":{"maxWaitSeconds":50,"maxJobSeconds":9,"maxQueueSeconds":9,"maxContextBytes":1000000,"maxInlineRecipeBytes":9,"maxLogBytes":9},"engines":[],"networks":[]}""";
+        """{"categories":[],"recipes":[],"platforms":["linux/amd64"],"microarchitectures":["site-own"],"outputs":[],"trigger":{"onPush":"on"},"limits":{"maxWaitSeconds":50,"maxJobSeconds":9,"maxQueueSeconds":9,"maxContextBytes":1000000,"maxInlineRecipeBytes":9,"maxLogBytes":9},"engines":[],"networks":[]}""";
 
     /// <summary>Set on a request for a log that gets no end.</summary>
     public const string Cut = "cut";
