@@ -39,11 +39,14 @@ internal static class References
     }
 
     /// <summary>A job: <c>HOST/NAME ID</c>, or the URL that a registry printed.</summary>
-    public static JobAddress Job(IReadOnlyList<string> words, Shell shell) =>
-        words.Count == 1 && JobAddress.TryParseUrl(words[0], out var address) ? address
-        : words.Count == 2 && BuildSpec.Ids.IsWellFormed(words[1])
-            ? new JobAddress(Repository(words[0], shell), words[1])
-        : throw CommandFailure.Usage("name the job as HOST/NAME ID, or give its URL");
+    public static JobAddress Job(string repository, string? id, Shell shell) =>
+        id is null && JobAddress.TryParseUrl(repository, out var address) ? address
+        : id is not null && BuildSpec.Ids.IsWellFormed(id) ? new JobAddress(Repository(repository, shell), id)
+        : throw CommandFailure.Usage(
+            id is null && BuildSpec.Ids.IsWellFormed(repository)
+                ? $"'{repository}' does not say whose job it is; write HOST/NAME {repository}, or give its URL"
+                : "name the job as HOST/NAME ID, or give its URL"
+        );
 
     private static bool HasHost(string text)
     {

@@ -1,27 +1,26 @@
 using System.CommandLine.Parsing;
-using System.Globalization;
+using Kiln.Server;
 
 namespace Kiln.Cli;
 
-/// <summary>Reads sizes from a command line: bytes, or a number below 2^20 with K, M, G or T (of 1024).</summary>
+/// <summary>Reads sizes from a command line as the configuration has them; the letter of a unit may be small.</summary>
 internal static class SizeArgument
 {
     /// <summary>The size; with an error in the result where it is none.</summary>
     public static long Parse(ArgumentResult result)
     {
         var text = result.Tokens[0].Value;
-        var shift = text is [.., var last] ? "KMGT".IndexOf(char.ToUpperInvariant(last), StringComparison.Ordinal) : -1;
-        var digits = shift < 0 ? text : text[..^1];
-        if (
-            long.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
-                && number is > 0 and < 1L << 20
-            || (shift < 0 && number > 0)
-        )
+        var spelled = text is [.. var digits, 'k' or 'm' or 'g' or 't']
+            ? digits + char.ToUpperInvariant(text[^1])
+            : text;
+        if (ConfigurationValues.Size(spelled) is { } bytes and > 0)
         {
-            return number << ((shift + 1) * 10);
+            return bytes;
         }
 
-        result.AddError($"'{text}' is not a size such as 500M or 8G");
+        result.AddError($"{Arguments.Name(result)}: '{text}' is not a size such as 500M or 8GiB");
         return 0;
     }
+
+    public static long? ParseOptional(ArgumentResult result) => Parse(result);
 }

@@ -69,7 +69,7 @@ public static class ServerConfiguration
                     [
                         new ConfigurationFlag(
                             flag.Name,
-                            flag.Negates ? "Not: " + leaf.Description : leaf.Description,
+                            flag.Negation ?? leaf.Description,
                             leaf.Placeholder,
                             leaf.IsList,
                             leaf.Placeholder is not null
@@ -107,7 +107,7 @@ public static class ServerConfiguration
 
             if (leaf.Flag is { } flag && sources.Flags.TryGetValue(flag.Name, out var words))
             {
-                options = Set(options, leaf, flag.Name, flag.Negates ? [Not(words[^1])] : words, faults);
+                options = Set(options, leaf, flag.Name, flag.Negation is not null ? [Not(words[^1])] : words, faults);
             }
         }
 

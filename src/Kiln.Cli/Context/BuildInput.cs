@@ -47,7 +47,7 @@ internal sealed class BuildInput : IDisposable
             throw CommandFailure.Usage(
                 File.Exists(folder)
                     ? $"the context '{folder}' is a file; name its directory, and the recipe with -f {folder}"
-                    : $"there is no directory '{folder}' to take the build's files from"
+                    : $"there is no such file or directory: '{folder}'; name the directory with the build's files, or a *.def"
             );
         }
 

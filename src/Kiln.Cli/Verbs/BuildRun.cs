@@ -63,6 +63,11 @@ internal sealed class BuildRun(BuildSettings settings, Connection connection, Sh
     {
         var info = await connection.Builds.FindInfoAsync(repository.Host, repository.Name, cancel);
         Require(info, repository);
+        foreach (var name in (settings.Targets ?? []).Select(target => target.Microarchitecture).OfType<string>())
+        {
+            MicroarchitectureName.Require(name, info!.Microarchitectures ?? []);
+        }
+
         using var input = await BuildInput.ReadAsync(
             settings.File,
             settings.Context,
@@ -76,7 +81,7 @@ internal sealed class BuildRun(BuildSettings settings, Connection connection, Sh
             if (!settings.Json)
             {
                 await shell.Error.WriteLineAsync(
-                    $"context: {context.Files} files, {Sizes.Text(context.Descriptor.Size)}{(sent ? "" : ", there already")}"
+                    $"context: {context.Files} {(context.Files == 1 ? "file" : "files")}, {Sizes.Text(context.Descriptor.Size)}{(sent ? "" : ", there already")}"
                 );
             }
         }

@@ -8,16 +8,16 @@ internal static class CancelVerb
 {
     public static Command Create(Shell shell)
     {
-        var job = JobArgument.Create();
         var insecure = Connection.InsecureOption();
-        var command = new Command("cancel", "Cancel a job.") { job, insecure };
+        var command = new Command("cancel", "Cancel a job.") { insecure };
+        var job = JobArgument.On(command);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
                     shell,
                     async () =>
                     {
-                        var address = References.Job(parsed.GetRequiredValue(job), shell);
+                        var address = job.Read(parsed, shell);
                         using var connection = Connection.Open(shell, parsed.GetValue(insecure));
                         var answer = await connection.Builds.CancelAsync(address, cancel);
                         await shell.Out.WriteLineAsync(

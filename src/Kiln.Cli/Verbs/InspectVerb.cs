@@ -12,18 +12,20 @@ internal static class InspectVerb
 {
     public static Command Create(Shell shell)
     {
-        var what = new Argument<string[]>("what")
+        var what = new Argument<string>("image")
         {
-            Description = "A job (HOST/NAME ID, or its URL), or an image (HOST/NAME:TAG).",
-            HelpName = "JOB|IMAGE",
-            Arity = new ArgumentArity(1, 2),
+            Description =
+                "An image, HOST/NAME:TAG. For a job its repository, HOST/NAME, and then ID; or the job's URL.",
+            HelpName = "IMAGE|HOST/NAME",
         };
+        var id = JobArgument.IdOf("A job of that repository, as kiln jobs HOST/NAME lists it.");
         var json = new Option<bool>("--json") { Description = "The job, the manifest, or the hints, as they are." };
         var hints = new HintsOptions();
         var insecure = Connection.InsecureOption();
         var command = new Command("inspect", "Show a job, or an image and what it is good for.")
         {
             what,
+            id,
             json,
             hints.Hints,
             hints.Attach,
@@ -36,25 +38,25 @@ internal static class InspectVerb
                     shell,
                     async () =>
                     {
-                        var words = parsed.GetRequiredValue(what);
+                        var (name, job) = (parsed.GetRequiredValue(what), parsed.GetValue(id));
                         using var connection = Connection.Open(shell, parsed.GetValue(insecure));
-                        if (words.Length == 2 || JobAddress.TryParseUrl(words[0], out _))
+                        if (job is not null || JobAddress.TryParseUrl(name, out _))
                         {
-                            var job = await connection.Builds.GetAsync(
-                                References.Job(words, shell),
+                            var found = await connection.Builds.GetAsync(
+                                References.Job(name, job, shell),
                                 TimeSpan.Zero,
                                 cancel
                             );
-                            await shell.Out.WriteAsync(parsed.GetValue(json) ? JobJson(job) : JobText.Of(job));
+                            await shell.Out.WriteAsync(parsed.GetValue(json) ? JobJson(found) : JobText.Of(found));
                         }
                         else if (hints.AreAskedFor(parsed))
                         {
-                            var image = References.Target(words[0], shell);
+                            var image = Image(name, shell);
                             await hints.ShowAsync(parsed, image, parsed.GetValue(json), connection, shell, cancel);
                         }
                         else
                         {
-                            var image = References.Target(words[0], shell);
+                            var image = Image(name, shell);
                             var manifest = await connection.Registry.GetManifestAsync(image, cancel);
                             await shell.Out.WriteAsync(
                                 parsed.GetValue(json)
@@ -69,6 +71,14 @@ internal static class InspectVerb
         );
         return command;
     }
+
+    // A job's id by itself looks like the name of an image without a registry.
+    private static Reference Image(string name, Shell shell) =>
+        Ids.IsWellFormed(name) && string.IsNullOrEmpty(shell.Variable(References.DefaultRegistry))
+            ? throw CommandFailure.Usage(
+                $"'{name}' names no registry; write HOST/NAME:TAG for an image, and HOST/NAME {name} for a job"
+            )
+            : References.Target(name, shell);
 
     private static string JobJson(Job job) => JsonSerializer.Serialize(job, BuildJson.Default.Job) + "\n";
 

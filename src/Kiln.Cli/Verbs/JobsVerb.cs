@@ -22,12 +22,7 @@ internal static class JobsVerb
             BuildStates.Failed,
             BuildStates.Canceled
         );
-        var limit = new Option<int>("--limit", "-n")
-        {
-            Description = "How many at most, newest first.",
-            HelpName = "N",
-            DefaultValueFactory = _ => DefaultLimit,
-        };
+        var limit = Arguments.Whole("--limit", "How many at most, newest first.", least: 0, DefaultLimit, "-n");
         var json = new Option<bool>("--json") { Description = "One JSON object a line." };
         var insecure = Connection.InsecureOption();
         var command = new Command("jobs", "List the jobs of a repository.")

@@ -9,7 +9,6 @@ internal static class LogsVerb
 {
     public static Command Create(Shell shell)
     {
-        var job = JobArgument.Create();
         var follow = new Option<bool>("--follow", "-f")
         {
             Description = "Go on until the job ends, and end as it ended.",
@@ -20,14 +19,15 @@ internal static class LogsVerb
             HelpName = "TASK",
         };
         var insecure = Connection.InsecureOption();
-        var command = new Command("logs", "Show the log of a job.") { job, follow, task, insecure };
+        var command = new Command("logs", "Show the log of a job.") { follow, task, insecure };
+        var job = JobArgument.On(command);
         command.SetAction(
             (parsed, cancel) =>
                 Failures.GuardAsync(
                     shell,
                     async () =>
                     {
-                        var address = References.Job(parsed.GetRequiredValue(job), shell);
+                        var address = job.Read(parsed, shell);
                         using var connection = Connection.Open(shell, parsed.GetValue(insecure));
                         return parsed.GetValue(follow)
                             ? await FollowAsync(connection.Builds, address, parsed.GetValue(task), shell, cancel)

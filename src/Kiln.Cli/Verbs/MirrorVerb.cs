@@ -44,12 +44,12 @@ internal sealed class MirrorVerb
         Description = "Delete tags of the form of --tag at DST that SRC does not have.",
     };
 
-    private readonly Option<int> _parallel = new("--parallel")
-    {
-        Description = "Blobs under way at a time.",
-        HelpName = "N",
-        DefaultValueFactory = _ => 4,
-    };
+    private readonly Option<int> _parallel = Arguments.Whole(
+        "--parallel",
+        "Blobs under way at a time.",
+        least: int.MinValue,
+        standard: 4
+    );
 
     public static Command Create(Shell shell) => new MirrorVerb().CommandOf(shell);
 

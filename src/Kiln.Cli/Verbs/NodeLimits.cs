@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Kiln.Node;
+using Kiln.Server;
 
 namespace Kiln.Cli.Verbs;
 
@@ -14,9 +15,9 @@ internal sealed class NodeLimits
         "Processes of one build.",
         Defaults.Processes
     );
-    private readonly Option<long> _memory = Size("--build-memory", "Memory of one build.", Defaults.MemoryBytes);
-    private readonly Option<long> _disk = Size("--build-disk", "Disk space of one build.", Defaults.DiskBytes);
-    private readonly Option<long> _context = Size(
+    private readonly Option<long?> _memory = Size("--build-memory", "Memory of one build.", Defaults.MemoryBytes);
+    private readonly Option<long?> _disk = Size("--build-disk", "Disk space of one build.", Defaults.DiskBytes);
+    private readonly Option<long?> _context = Size(
         "--build-context",
         "Context of one build, unpacked.",
         Defaults.MaxContextBytes
@@ -47,35 +48,21 @@ internal sealed class NodeLimits
         {
             Concurrency = parsed.GetValue(_concurrent),
             Processes = parsed.GetValue(_processes),
-            MemoryBytes = parsed.GetValue(_memory),
-            DiskBytes = parsed.GetValue(_disk),
-            MaxContextBytes = parsed.GetValue(_context),
+            MemoryBytes = parsed.GetValue(_memory) ?? Defaults.MemoryBytes,
+            DiskBytes = parsed.GetValue(_disk) ?? Defaults.DiskBytes,
+            MaxContextBytes = parsed.GetValue(_context) ?? Defaults.MaxContextBytes,
         };
 
-    private static Option<int> Number(string name, string description, int value)
-    {
-        var option = new Option<int>(name)
-        {
-            Description = description,
-            HelpName = "N",
-            DefaultValueFactory = _ => value,
-        };
-        option.Validators.Add(result =>
-        {
-            if (result.GetValueOrDefault<int>() < 1)
-            {
-                result.AddError($"{name} must be at least 1");
-            }
-        });
-        return option;
-    }
+    private static Option<int> Number(string name, string description, int value) =>
+        Arguments.Whole(name, description, least: 1, standard: value);
 
-    private static Option<long> Size(string name, string description, long value) =>
+    // The standard is in the description, where it can be written as one would: 8GiB.
+    private static Option<long?> Size(string name, string description, long value) =>
         new(name)
         {
-            Description = description + " Bytes, or with K, M, G or T.",
+            Description =
+                $"{description} Bytes, or for example 500M or 8GiB. [default: {ConfigurationValues.Show(value)}]",
             HelpName = "SIZE",
-            DefaultValueFactory = _ => value,
-            CustomParser = SizeArgument.Parse,
+            CustomParser = SizeArgument.ParseOptional,
         };
 }

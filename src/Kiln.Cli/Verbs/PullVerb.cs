@@ -90,6 +90,11 @@ internal static class PullVerb
     {
         var isTar = place is not null && ExportVerb.IsTar(place, docker);
         var manifest = await registry.GetManifestAsync(reference, cancel);
+        if (machine.Microarchitecture is { } name)
+        {
+            MicroarchitectureName.Require(name, NamesOf(manifest));
+        }
+
         var choice = new BestImage(registry, shell);
         Reference chosen;
         if (FilePull.FileOf(manifest) is { } file)
@@ -124,6 +129,12 @@ internal static class PullVerb
         IReadOnlyList<Tag> tags = chosen.Tag is { } tag ? [tag] : [];
         await export.RunAsync(chosen.Digest, tags, place, isTar, docker, cancel);
     }
+
+    // What another builder's table has and ours does not.
+    private static IEnumerable<string> NamesOf(RemoteManifest index) =>
+        index
+            .Info.Manifests.Select(entry => entry.Annotations?.GetValueOrDefault(HintAnnotations.CpuTarget))
+            .OfType<string>();
 
     /// <summary>The machine that the image is for.</summary>
     /// <param name="IsSaid">False where nobody said which: it is this one.</param>

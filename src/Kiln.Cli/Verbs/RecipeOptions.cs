@@ -42,8 +42,7 @@ internal sealed class RecipeOptions
     public Option<string[]> Labels { get; } =
         new("--label") { Description = "A label of the image.", HelpName = "KEY=VALUE" };
 
-    public Option<int?> Timeout { get; } =
-        new("--timeout") { Description = "Seconds that the build may run.", HelpName = "SECONDS" };
+    public Option<int?> Timeout { get; } = Arguments.Seconds("--timeout", "How long the build may run.");
 
     public Argument<string?> Context { get; } =
         new("context")

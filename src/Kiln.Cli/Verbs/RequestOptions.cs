@@ -10,20 +10,12 @@ internal sealed class RequestOptions
 {
     private const string ReproducibleVariable = "SOURCE_DATE_EPOCH";
 
-    private readonly Option<int?> _cpus = new("--cpus")
-    {
-        Description = "Processors that one build needs.",
-        HelpName = "N",
-    };
+    private readonly Option<int?> _cpus = Arguments.Whole("--cpus", "Processors that one build needs.");
 
     private readonly Option<long?> _memory = Size("--memory", "Memory that one build needs");
     private readonly Option<long?> _disk = Size("--disk", "Disk space that one build needs");
 
-    private readonly Option<int?> _gpus = new("--gpus")
-    {
-        Description = "Graphics processors that one build needs.",
-        HelpName = "N",
-    };
+    private readonly Option<int?> _gpus = Arguments.Whole("--gpus", "Graphics processors that one build needs.");
 
     private readonly Option<string[]> _backend = new("--backend")
     {
@@ -40,23 +32,22 @@ internal sealed class RequestOptions
 
     private readonly Option<bool> _noCache = new("--no-cache") { Description = "The same as --cache none." };
 
-    private readonly Option<int?> _maxAge = new("--max-age")
-    {
-        Description = "Reuse only what was built at most so many seconds ago.",
-        HelpName = "SECONDS",
-    };
+    private readonly Option<int?> _maxAge = Arguments.Seconds(
+        "--max-age",
+        "Reuse only what was built at most so long ago."
+    );
 
-    private readonly Option<int?> _queue = new("--queue-timeout")
-    {
-        Description = "Seconds that the build may wait for a node.",
-        HelpName = "SECONDS",
-    };
+    private readonly Option<int?> _queue = Arguments.Seconds(
+        "--queue-timeout",
+        "How long the build may wait for a node."
+    );
 
     private readonly Option<long?> _epoch = new("--source-date-epoch")
     {
         Description =
             $"Every time stamp of the image, in seconds since 1970, so that equal builds are equal; otherwise ${ReproducibleVariable}, or as they come.",
         HelpName = "SECONDS",
+        CustomParser = result => Arguments.Whole(result, 0, long.MaxValue),
     };
 
     private readonly Option<string?> _emulation = new("--emulation")
@@ -214,8 +205,8 @@ internal sealed class RequestOptions
     private static Option<long?> Size(string name, string description) =>
         new(name)
         {
-            Description = $"{description}: bytes, or with K, M, G or T.",
+            Description = $"{description}: bytes, or for example 500M or 8GiB.",
             HelpName = "SIZE",
-            CustomParser = result => SizeArgument.Parse(result),
+            CustomParser = SizeArgument.ParseOptional,
         };
 }

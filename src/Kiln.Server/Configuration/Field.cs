@@ -47,9 +47,9 @@ internal sealed record Leaf<T>(
 
 /// <summary>A setting's option on the command line.</summary>
 /// <param name="Name">With its hyphens.</param>
-/// <param name="Negates">Whether a switch means no: <c>--no-builds</c>.</param>
+/// <param name="Negation">What a switch does that means no: <c>--no-builds</c>; null where it means yes.</param>
 /// <param name="Placeholder">What stands for the value in the help text, where the kind's own word says too little.</param>
-internal sealed record Flag(string Name, bool Negates = false, string? Placeholder = null);
+internal sealed record Flag(string Name, string? Negation = null, string? Placeholder = null);
 
 /// <summary>One value.</summary>
 /// <param name="get">The value in the options.</param>

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Kiln.BuildSpec;
 using Kiln.Cli;
 using Kiln.Tests.Client;
 using Microsoft.AspNetCore.Http;
@@ -9,7 +10,7 @@ namespace Kiln.Tests.Cli;
 internal sealed class BuildRegistry : IAsyncDisposable
 {
     private const string Info =
-        """{"categories":[],"recipes":[],"platforms":["linux/amd64"],"outputs":[],"trigger":{"onPush":"on"},"limits":{"maxWaitSeconds":50,"maxJobSeconds":9,"maxQueueSeconds":9,"maxContextBytes":1000000,"maxInlineRecipeBytes":9,"maxLogBytes":9},"engines":[],"networks":[]}""";
+        """{"categories":[],"recipes":[],"platforms":["linux/amd64"],"microarchitectures":["site-own"],"outputs":[],"trigger":{"onPush":"on"},"limits":{"maxWaitSeconds":50,"maxJobSeconds":9,"maxQueueSeconds":9,"maxContextBytes":1000000,"maxInlineRecipeBytes":9,"maxLogBytes":9},"engines":[],"networks":[]}""";
 
     /// <summary>Set on a request for a log that gets no end.</summary>
     public const string Cut = "cut";
@@ -33,6 +34,9 @@ internal sealed class BuildRegistry : IAsyncDisposable
 
     /// <summary>Called first for each request; true where it gave the answer.</summary>
     public Func<HttpContext, bool> Intercept { get; set; } = _ => false;
+
+    /// <summary>Gets what a build was asked for.</summary>
+    public Action<JobRequest> Asked { get; set; } = _ => { };
 
     public TimeProvider Time { get; set; } = TimeProvider.System;
     public string Host => _registry.Host;
@@ -99,6 +103,11 @@ internal sealed class BuildRegistry : IAsyncDisposable
         }
         else if (path.Contains("/jobs", StringComparison.Ordinal))
         {
+            if (http.Request.Method == "POST")
+            {
+                Asked((await http.Request.ReadFromJsonAsync(BuildJson.Default.JobRequest))!);
+            }
+
             await http.Response.WriteAsync(Document().ToJsonString());
         }
         else

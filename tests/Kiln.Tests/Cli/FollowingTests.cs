@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Kiln.Cli;
+using Microsoft.AspNetCore.Http;
 using static Kiln.Tests.Cli.BuildRegistry;
 
 namespace Kiln.Tests.Cli;
@@ -63,38 +64,10 @@ public sealed class FollowingTests : IAsyncLifetime
         {
             foreach (var reason in new[] { "Resources", "Resources", "Priority" })
             {
-                await EventAsync(
-                    http,
-                    "state",
-                    new JsonObject
-                    {
-                        ["state"] = "running",
-                        ["done"] = false,
-                        ["phase"] = "scheduled",
-                        ["progress"] = $"Slurm job 4711 waits: {reason}",
-                    }
-                );
+                await StateAsync(http, "scheduled", $"Slurm job 4711 waits: {reason}", steps: []);
             }
 
-            await EventAsync(
-                http,
-                "state",
-                new JsonObject
-                {
-                    ["state"] = "running",
-                    ["done"] = false,
-                    ["phase"] = "building",
-                    ["progress"] = "step 1/2: RUN make",
-                    ["steps"] = new JsonArray(
-                        new JsonObject
-                        {
-                            ["number"] = 1,
-                            ["total"] = 2,
-                            ["text"] = "RUN make",
-                        }
-                    ),
-                }
-            );
+            await StateAsync(http, "building", "step 1/2: RUN make", [Step()]);
             _registry.Job = ("succeeded", [Task("t1", state: "succeeded")]);
         };
 
@@ -120,6 +93,28 @@ public sealed class FollowingTests : IAsyncLifetime
             Assert.Contains("scheduled: Slurm job 4711 waits: Resources", _registry.Error);
         }
     }
+
+    private static JsonObject Step() =>
+        new()
+        {
+            ["number"] = 1,
+            ["total"] = 2,
+            ["text"] = "RUN make",
+        };
+
+    private static Task StateAsync(HttpContext http, string phase, string progress, JsonArray steps) =>
+        EventAsync(
+            http,
+            "state",
+            new JsonObject
+            {
+                ["state"] = "running",
+                ["done"] = false,
+                ["phase"] = phase,
+                ["progress"] = progress,
+                ["steps"] = steps,
+            }
+        );
 
     [Fact]
     public async Task Jobs_are_listed_with_their_formats()

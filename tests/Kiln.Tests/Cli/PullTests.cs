@@ -151,9 +151,11 @@ public sealed class PullTests : IAsyncLifetime
     [InlineData("leave --platform", "--for-this-node", "--platform", "linux/amd64", "--print")]
     [InlineData("zen3 is no linux/arm64", "--platform", "linux/arm64", "--microarchitecture", "zen3", "--print")]
     [InlineData("'x' is not a platform", "--platform", "x", "--print")]
+    [InlineData("did you mean 'zen3'?", "--microarchitecture", "zen33", "--print")]
     [InlineData("docker loads tars only", "--for-this-node", "--format", "docker", "directory")]
     public async Task Words_that_say_too_little_or_too_much_are_refused(string expected, params string[] words)
     {
+        await PushAsync();
         var (code, _, error) = await PullAsync([$"{Image}:1", .. words]);
         Assert.Equal(ExitCodes.Usage, code);
         Assert.Contains(expected, error, StringComparison.Ordinal);

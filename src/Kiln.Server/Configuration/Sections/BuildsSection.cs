@@ -27,7 +27,7 @@ internal static class BuildsSection
                 (o, v) => o with { LocalNode = v }
             )
             {
-                Flag = new("--no-builds", Negates: true),
+                Flag = new("--no-builds", Negation: "Build nothing here: be a registry only."),
             },
             new Field<BuildOptions, int>(
                 "concurrent",
