@@ -70,8 +70,11 @@ internal sealed class BuildRegistry : IAsyncDisposable
     public static Task EventAsync(HttpContext http, string name, JsonObject data, long? id = null) =>
         http.Response.WriteAsync($"{(id is null ? "" : $"id: {id}\n")}event: {name}\ndata: {data.ToJsonString()}\n\n");
 
+    /// <summary>Runs a command. One that follows without an end is given up.</summary>
     public Task<int> RunAsync(params string[] arguments) =>
-        CommandLine.RunAsync(arguments, TestShell.Create(_out, _error, "FROM scratch\n") with { Time = Time });
+        CommandLine
+            .RunAsync(arguments, TestShell.Create(_out, _error, "FROM scratch\n") with { Time = Time })
+            .WaitAsync(TimeSpan.FromSeconds(30));
 
     /// <summary>Builds a recipe from standard input.</summary>
     public Task<int> BuildAsync(params string[] more) => RunAsync(["build", "-t", $"{Host}/a:1", .. more, "-"]);
