@@ -13,7 +13,7 @@ internal sealed class Checkpoints : IDisposable
     private const int Commits = 100;
 
     // Commits after which whoever writes brings them over: the thread gets too little of the processor to keep up.
-    private const int MaxCommits = 5 * Commits;
+    private const int MaxCommits = 3 * Commits;
 
     // Pages of 4 KiB in the log beyond which whoever writes next brings over what the thread has left: only when nothing is
     // left is the log written from its beginning again.
@@ -84,7 +84,9 @@ internal sealed class Checkpoints : IDisposable
     {
         lock (_one)
         {
-            Interlocked.Exchange(ref _commits, 0);
+            // What is committed meanwhile counts on: else a thread that is slow enough would let the log grow by as much again
+            // each time, and nobody would step in.
+            var seen = Volatile.Read(ref _commits);
             try
             {
                 using var command = new SqliteCommand("PRAGMA wal_checkpoint(PASSIVE)", _connection);
@@ -95,6 +97,10 @@ internal sealed class Checkpoints : IDisposable
             {
                 // A full disk, a broken one: the next commit meets it too, and has somebody to tell.
                 return 0;
+            }
+            finally
+            {
+                Interlocked.Add(ref _commits, -seen);
             }
         }
     }
