@@ -6,13 +6,7 @@ namespace Kiln.Cli.Verbs;
 /// <summary>The file with what a node shows the registry.</summary>
 internal static class TokenFile
 {
-    private const UnixFileMode NotOwner =
-        UnixFileMode.GroupRead
-        | UnixFileMode.GroupWrite
-        | UnixFileMode.GroupExecute
-        | UnixFileMode.OtherRead
-        | UnixFileMode.OtherWrite
-        | UnixFileMode.OtherExecute;
+    private const UnixFileMode OwnersOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
     public static PresetLogin LoginOf(string host, FileInfo file)
     {
@@ -26,7 +20,7 @@ internal static class TokenFile
     /// <summary>Says where others on this machine can have the token too: whoever has it builds as this node.</summary>
     public static void Warn(FileInfo? file, Shell shell)
     {
-        if (file is not null && file.Exists && (file.UnixFileMode & NotOwner) != UnixFileMode.None)
+        if (file is not null && file.Exists && (file.UnixFileMode & ~OwnersOnly) != UnixFileMode.None)
         {
             shell.Error.WriteLine(
                 $"warning: {TerminalText.Escape(file.FullName)} is open to other accounts than its owner's, and the token in it too: chmod 600"

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Kiln.BuildSpec.Dockerfiles;
+using Kiln.Client.Inspection;
 using Kiln.Oci;
 
 namespace Kiln.Node.Fetching;
@@ -38,14 +39,10 @@ internal static class BasePlatform
     {
         try
         {
-            using var document = JsonDocument.Parse(config);
-            return Text(document.RootElement, "architecture") is { } architecture
-                ? new Platform(
-                    Text(document.RootElement, "os") ?? "linux",
-                    GoName(architecture),
-                    Text(document.RootElement, "variant")
-                )
-                : null;
+            var said = ImageConfig.Read(config).Platform;
+            return said.Architecture.Length == 0
+                ? null
+                : new Platform(said.Os.Length == 0 ? "linux" : said.Os, GoName(said.Architecture), said.Variant);
         }
         catch (JsonException)
         {
@@ -62,12 +59,4 @@ internal static class BasePlatform
             "aarch64" => "arm64",
             _ => architecture,
         };
-
-    private static string? Text(JsonElement config, string name) =>
-        config.ValueKind == JsonValueKind.Object
-        && config.TryGetProperty(name, out var value)
-        && value.ValueKind == JsonValueKind.String
-        && value.GetString() is { Length: > 0 } text
-            ? text
-            : null;
 }

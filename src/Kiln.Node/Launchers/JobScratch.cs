@@ -10,9 +10,6 @@ namespace Kiln.Node.Launchers;
 internal sealed class JobScratch : IDisposable
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
-
-    // What /tmp has: jobs of other accounts may come here too, and each removes its own only.
-    private const UnixFileMode Everybody = (UnixFileMode)0b001_111_111_111;
     private readonly string _lock;
     private readonly FileStream _held;
 
@@ -46,7 +43,10 @@ internal sealed class JobScratch : IDisposable
 
     public string Directory { get; }
 
-    /// <summary>Makes the place that an operator named, where the directory that it is to be in is there.</summary>
+    /// <summary>
+    /// Makes the place that an operator named, where the directory that it is to be in is there. For this account alone: in one
+    /// that is open to all, as /tmp, its owner can put something else in place of what others have there, so that root makes it.
+    /// </summary>
     /// <exception cref="IOException">It is not there, and cannot be made.</exception>
     public static void MakeRoot(string root)
     {
@@ -57,9 +57,7 @@ internal sealed class JobScratch : IDisposable
 
         try
         {
-            Posix.MakeDirectory(root, Everybody);
-            // The mask of this process has taken from it.
-            File.SetUnixFileMode(root, Everybody);
+            Posix.MakeDirectory(root, OwnerOnly);
         }
         catch (IOException) when (System.IO.Directory.Exists(root))
         {

@@ -40,6 +40,8 @@ public sealed class BasePlatformTests : IDisposable
     [InlineData("""{"os":"linux","architecture":"arm","variant":"v6","rootfs":{"diff_ids":[]}}""", "linux/arm/v7")]
     [InlineData("""{"os":"linux","architecture":"x86_64","rootfs":{"diff_ids":[]}}""", "linux/amd64")]
     [InlineData("""{"rootfs":{"diff_ids":[]}}""", "linux/arm64")]
+    [InlineData("""{"architecture":7,"rootfs":{"diff_ids":[]}}""", "linux/arm64")]
+    [InlineData("""{"architecture":"\ud800","rootfs":{"diff_ids":[]}}""", "linux/arm64")]
     [InlineData("""{"os":"linux","architecture":"","rootfs":{"diff_ids":[]}}""", "linux/arm64")]
     public async Task A_base_that_may_be_for_the_platform_is_taken(string config, string wanted)
     {

@@ -130,12 +130,12 @@ public sealed class LaunchTests : IDisposable
     }
 
     [Fact]
-    public async Task A_scratch_that_is_not_there_is_made_for_all_or_the_job_says_what_is_wrong()
+    public async Task A_scratch_that_is_not_there_is_made_for_this_account_alone_or_the_job_says_what_is_wrong()
     {
         var there = Path.Combine(_folder, "local");
         JobScratch.MakeRoot(there);
         JobScratch.MakeRoot(there);
-        Assert.Equal((UnixFileMode)0b001_111_111_111, File.GetUnixFileMode(there));
+        Assert.Equal((UnixFileMode)0b111_000_000, File.GetUnixFileMode(there));
         using var mine = new JobScratch(there, "kiln-job-1");
 
         var missing = Path.Combine(_folder, "no-disk", "kiln");

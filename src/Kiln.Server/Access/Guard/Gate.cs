@@ -134,7 +134,10 @@ internal sealed class Gate(
             return null;
         }
 
-        var connection = http.Features.Get<IConnectionItemsFeature>()?.Items;
+        // Of HTTP/1 only: there requests come one after the other, and these items are for one at a time.
+        var connection = HttpProtocol.IsHttp11(http.Request.Protocol)
+            ? http.Features.Get<IConnectionItemsFeature>()?.Items
+            : null;
         Caller? known = remembered.FindLatest(header, policy.Generation, connection);
         var key = known is null ? remembered.KeyOf(header) : default;
         known ??= remembered.Find(key, header, policy.Generation, connection);
